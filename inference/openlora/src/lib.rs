@@ -1,0 +1,1 @@
+//! OpenLoRA: one base model, many adapters, one batch.

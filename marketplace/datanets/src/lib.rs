@@ -1,0 +1,1 @@
+//! Datanet records: contributions, kinds, weights and roots.

@@ -1,0 +1,1 @@
+//! Unidirectional payment channels with the semantics of x402 batch-settlement.

@@ -1,0 +1,1 @@
+//! Double-entry accounts and transfers: the rules by which OPEN moves.

@@ -1,0 +1,1 @@
+//! Signed receipts, their split, their transparency log and offline proofs.

@@ -1,0 +1,1 @@
+//! The hash-chained command log and node state on redb.

@@ -1,0 +1,1 @@
+//! The supervised actors of a node and the one readable path of a paid call.

@@ -1,0 +1,2 @@
+//! The agora program: node and command line in one binary.
+fn main() {}

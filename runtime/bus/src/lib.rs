@@ -1,0 +1,1 @@
+//! Messages between peers: the in-process backend of the bus port.

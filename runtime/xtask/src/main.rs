@@ -1,0 +1,2 @@
+//! Workspace chores: demo, test, guests, tidy.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The sandbox port: agents, grants, budgets and what a guest may call.

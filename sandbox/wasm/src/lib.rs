@@ -1,0 +1,1 @@
+//! Agents as WASM components on wasmtime.
