@@ -1,1 +1,26 @@
-//! Words every part shares: amounts, addresses, ids, hashes, signatures, commands and their bytes.
+//! The words every part of Agora shares: amounts, addresses, ids, time, hashes, signatures, commands and their bytes.
+//!
+//! Nothing here has a clock, a disk, a socket or a source of randomness; every type is checked where it is made, and
+//! every stored or signed form is deterministic CBOR (RFC 8949 section 4.2) or an EIP-712 digest. The CDDL of each
+//! kind stands in `cddl/`, its golden bytes in `tests/golden.rs`.
+
+mod amount;
+mod bytes;
+pub mod batch;
+pub mod cbor;
+pub mod channel;
+pub mod code;
+pub mod command;
+pub mod eip712;
+pub mod genesis;
+pub mod key;
+pub mod merkle;
+mod signed;
+mod time;
+
+pub use amount::{Amount, AmountError, CAP, DECIMALS};
+pub use bytes::{Address, CallId, ChannelId, CommandId, DatanetId, Hash, HexError, ListingId, QuoteId};
+pub use cbor::Canonical;
+pub use code::{Code, Rejection};
+pub use signed::{Signed, SignedError};
+pub use time::Timestamp;

@@ -1,0 +1,168 @@
+//! The registry of stable codes: every refusal a user, a peer or a program can meet, numbered once and never reused.
+//!
+//! A code has a text `area.reason`, a number in its area's range, an HTTP status, a process exit code and, where stock
+//! x402 clients act on one, an x402 text. The `ledger` numbers are 1000 + TigerBeetle's where it has the same result.
+
+use std::fmt;
+
+/// A refusal by the rules: nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {}", .code.text(), .code.meaning())]
+pub struct Rejection {
+    /// Why.
+    pub code: Code,
+}
+
+impl From<Code> for Rejection {
+    fn from(code: Code) -> Self {
+        Self { code }
+    }
+}
+
+macro_rules! codes {
+    ($($name:ident = $number:literal, $text:literal, $http:literal, $exit:literal, $x402:expr, $meaning:literal;)*) => {
+        /// A stable code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u16)]
+        pub enum Code { $(#[doc = $meaning] $name = $number,)* }
+
+        impl Code {
+            /// Every code, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// `area.reason`, for people and programs.
+            pub const fn text(self) -> &'static str { match self { $(Self::$name => $text,)* } }
+
+            /// What happened and what to do next.
+            pub const fn meaning(self) -> &'static str { match self { $(Self::$name => $meaning,)* } }
+
+            /// The HTTP status it is answered with.
+            pub const fn http_status(self) -> u16 { match self { $(Self::$name => $http,)* } }
+
+            /// The exit code a command ends with (0 ok, 1 failure, 2 usage, 3 not found, 4 denied, 5 payment required
+            /// or insufficient funds, 6 timeout or no responders, 7 conflict, 8 verification failed).
+            pub const fn exit_code(self) -> u8 { match self { $(Self::$name => $exit,)* } }
+
+            /// The x402 `errorReason`, where stock clients or the specification know one.
+            pub const fn x402(self) -> Option<&'static str> { match self { $(Self::$name => $x402,)* } }
+
+            /// The number in logs and batches.
+            pub const fn number(self) -> u16 { self as u16 }
+
+            /// From its number.
+            pub const fn from_number(number: u16) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    AmountNotDecimal = 101, "amount.not_decimal", 400, 2, None, "write digits and at most one point, without sign or exponent";
+    AmountTooPrecise = 102, "amount.too_precise", 400, 2, None, "OPEN has 18 decimal places; round the amount";
+    AmountAboveCap = 103, "amount.above_cap", 400, 2, None, "no more than 1000000000 OPEN can exist";
+    AmountOverflow = 104, "amount.overflow", 400, 1, None, "the sum does not fit; split the operation";
+
+    WireMalformed = 201, "wire.malformed", 400, 2, Some("invalid_payload"), "the bytes are not a message of this kind";
+    WireNotCanonical = 202, "wire.not_canonical", 400, 2, Some("invalid_payload"), "encode the message in deterministic CBOR";
+    WireTooLarge = 203, "wire.too_large", 413, 2, Some("invalid_payload"), "the message is over its size limit; send less";
+    WireUnsupported = 204, "wire.unsupported_version", 400, 2, Some("invalid_payload"), "this version of the format is not known here; update";
+
+    KeyBadSignature = 301, "key.bad_signature", 401, 8, Some("invalid_exact_evm_signature"), "the signature does not match signer and content; sign again for this network";
+    KeyNotRegistered = 302, "key.not_registered", 403, 4, None, "register the key with RegisterKey first";
+    KeyRevoked = 303, "key.revoked", 403, 4, None, "the key was revoked; use another";
+    KeyRegistered = 304, "key.already_registered", 409, 7, None, "the key is registered already; nothing to do, or use another key";
+    KeyBadProof = 305, "key.bad_proof", 400, 8, None, "the new key must sign the registration statement";
+    KeyExpired = 306, "key.expired", 403, 4, None, "the key's validity has ended; register a new one";
+    KeyWrongLength = 307, "key.wrong_length", 400, 2, None, "give 20 bytes for an address and 32 for an Ed25519 key";
+    KeyTooMany = 308, "key.too_many", 429, 4, None, "an owner has at most 64 keys; revoke one first";
+
+    LinkedFailed = 1001, "ledger.linked_event_failed", 409, 1, None, "another command of the linked chain was refused; see its code";
+    LinkedOpen = 1002, "ledger.linked_event_chain_open", 400, 2, None, "the last command of a chain must not be linked";
+    IdZero = 1005, "ledger.id_must_not_be_zero", 400, 2, None, "choose a time-ordered id";
+    SameAccounts = 1012, "ledger.accounts_must_be_different", 400, 2, None, "debit and credit must be two accounts";
+    TimeoutReserved = 1017, "ledger.timeout_reserved_for_pending_transfer", 400, 2, None, "give a timeout only to a pending transfer";
+    AmountZero = 1018, "ledger.amount_must_not_be_zero", 400, 2, None, "give an amount above zero";
+    DebitNotFound = 1021, "ledger.debit_account_not_found", 402, 5, Some("insufficient_funds"), "fund the account first";
+    CreditNotFound = 1022, "ledger.credit_account_not_found", 404, 3, None, "check the address";
+    PendingNotFound = 1025, "ledger.pending_transfer_not_found", 404, 3, None, "check signer and id of the pending transfer";
+    ExceedsPending = 1031, "ledger.exceeds_pending_transfer_amount", 400, 1, None, "post at most the reserved amount";
+    PendingPosted = 1033, "ledger.pending_transfer_already_posted", 409, 7, None, "it is done already";
+    PendingVoided = 1034, "ledger.pending_transfer_already_voided", 409, 7, None, "it was released already";
+    PendingExpired = 1035, "ledger.pending_transfer_expired", 409, 6, None, "the reservation ran out; reserve again";
+    ExistsDifferent = 1036, "ledger.exists_with_different_fields", 409, 7, None, "this id was used for another command; choose a new id";
+    OverflowsDebits = 1051, "ledger.overflows_debits", 400, 1, None, "a running total would not fit";
+    ExceedsCredits = 1054, "ledger.exceeds_credits", 402, 5, Some("insufficient_funds"), "the account has too little; fund it or spend less";
+    AccountClosed = 1065, "ledger.debit_account_already_closed", 403, 4, None, "the account is frozen or closed";
+    IdFailed = 1068, "ledger.id_already_failed", 409, 7, None, "a command with this id was refused before; use a new id";
+    CommandExpired = 1101, "ledger.command_expired", 408, 6, None, "sign again with a later expiresAt";
+    ExpiresTooLate = 1102, "ledger.expires_too_late", 400, 2, None, "expiresAt is at most 10 minutes ahead";
+    NotSettler = 1103, "ledger.not_the_settler", 403, 4, None, "only the named settler posts a pending transfer";
+    SystemAccount = 1104, "ledger.system_account", 403, 4, None, "no transfer may touch this system account";
+    TimeoutRange = 1105, "ledger.timeout_out_of_range", 400, 2, None, "a pending transfer lives 1 second to 30 days";
+    ChainTooLong = 1106, "ledger.chain_too_long", 400, 2, None, "link at most 16 commands";
+    GasUnpaid = 1107, "ledger.gas_unpaid", 402, 5, Some("insufficient_funds"), "the submitter cannot pay the gas; fund its account";
+    AllocationNotFound = 1108, "ledger.allocation_not_found", 404, 3, None, "no vesting allocation of this signer has that index";
+    NothingVested = 1109, "ledger.nothing_vested", 409, 5, None, "nothing more has vested yet; try later";
+    ReceiptNotFound = 1110, "ledger.receipt_not_found", 404, 3, None, "the transfer names a receipt index that does not exist";
+    SubmitterUnknown = 1111, "ledger.submitter_unknown", 403, 4, None, "only the operator submits without a signature";
+    GenesisInvalid = 1201, "ledger.genesis_invalid", 400, 2, None, "the genesis file breaks a rule; see the message";
+    TimeNotRising = 1202, "ledger.time_not_rising", 409, 7, None, "batch time must rise; check the clock of the sequencer";
+
+    ChannelNotFound = 2001, "channel.not_found", 404, 3, Some("invalid_batch_settlement_evm_channel_not_found"), "deposit first";
+    TokenMismatch = 2002, "channel.token_mismatch", 400, 2, Some("invalid_batch_settlement_evm_token_mismatch"), "the channel must hold this network's asset";
+    VoucherSignature = 2003, "channel.voucher_signature", 401, 8, Some("invalid_batch_settlement_evm_voucher_signature"), "the voucher is not signed by the payer's authorizer";
+    ExceedsBalance = 2004, "channel.cumulative_exceeds_balance", 402, 5, Some("invalid_batch_settlement_evm_cumulative_exceeds_balance"), "top the channel up";
+    BelowClaimed = 2005, "channel.cumulative_below_claimed", 409, 7, Some("invalid_batch_settlement_evm_cumulative_below_claimed"), "sign a voucher above what was claimed already";
+    DelayRange = 2006, "channel.withdraw_delay_out_of_range", 400, 2, Some("invalid_batch_settlement_evm_withdraw_delay_out_of_range"), "the withdraw delay is 900 to 2592000 seconds";
+    DepositBelowMin = 2007, "channel.deposit_below_min", 400, 2, Some("invalid_batch_settlement_evm_deposit_below_min_deposit"), "deposit at least the governed minimum";
+    AuthorizationExpired = 2008, "channel.authorization_expired", 408, 6, Some("invalid_exact_evm_payload_authorization_valid_before"), "sign a new authorization";
+    AuthorizationEarly = 2009, "channel.authorization_not_yet_valid", 400, 2, Some("invalid_exact_evm_payload_authorization_valid_after"), "wait until validAfter";
+    AuthorizationTooLate = 2010, "channel.authorization_valid_too_long", 400, 2, None, "validBefore is at most 1 hour ahead";
+    NonceUsed = 2011, "channel.nonce_already_used", 409, 7, Some("invalid_exact_evm_nonce_already_used"), "this authorization was used with other content; sign a new one";
+    RefundNonce = 2012, "channel.refund_nonce", 409, 7, Some("invalid_batch_settlement_evm_refund_payload"), "read the channel's refundNonce and sign again";
+    RefundAmount = 2013, "channel.refund_amount_invalid", 400, 2, Some("invalid_batch_settlement_evm_refund_amount_invalid"), "refund between one atom and what is unclaimed";
+    RefundNoBalance = 2014, "channel.refund_no_balance", 409, 5, Some("invalid_batch_settlement_evm_refund_no_balance"), "everything is claimed or refunded already";
+    NothingToSettle = 2015, "channel.nothing_to_settle", 409, 7, Some("invalid_batch_settlement_evm_nothing_to_settle"), "claim before settling";
+    AttributedReceiver = 2016, "channel.attributed_receiver", 403, 4, None, "a listing's channel is claimed by SettleCall only";
+    WithdrawNotStarted = 2017, "channel.withdraw_not_started", 409, 7, None, "send WithdrawStart first";
+    WithdrawTooEarly = 2018, "channel.withdraw_too_early", 409, 6, None, "wait for the channel's withdraw delay";
+    WithdrawStarted = 2019, "channel.withdraw_already_started", 409, 7, None, "finish the withdrawal that runs, after its delay";
+    NotPayer = 2020, "channel.not_the_payer", 403, 4, None, "only payer or payer's authorizer may do this";
+    AuthorizerMismatch = 2021, "channel.receiver_authorizer_mismatch", 403, 4, Some("invalid_batch_settlement_evm_receiver_authorizer_mismatch"), "all claims of a batch have the one authorizer that signed it";
+    ClaimCount = 2022, "channel.claim_count", 400, 2, None, "a batch has 1 to 64 claims";
+    PayerIsSystem = 2023, "channel.payer_is_system", 403, 4, None, "a system account has no key and cannot pay";
+    ChannelIdMismatch = 2024, "channel.channel_id_mismatch", 400, 2, Some("invalid_batch_settlement_evm_channel_id_mismatch"), "the voucher names another channel than its config";
+
+    CallNotFound = 3001, "call.not_found", 404, 3, None, "no provisional receipt has this call id";
+    CallDifferent = 3002, "call.settled_differently", 409, 7, None, "this call id was settled with another charge or receipt";
+    CallFinal = 3003, "call.already_final", 409, 7, None, "the call has its final receipt already";
+    CallTooLate = 3004, "call.final_too_late", 408, 6, None, "the suspense ran out; the contributor part is in the commons";
+    ReceiptInvalid = 3005, "call.receipt_invalid", 400, 8, None, "the receipt is malformed or its signature is wrong";
+    ReceiptMismatch = 3006, "call.receipt_mismatch", 400, 8, None, "the receipt does not say what the command does";
+    SplitMismatch = 3007, "call.split_mismatch", 400, 8, None, "the legs are not the governed split of the charge";
+    HostNotListed = 3008, "call.host_not_listed", 403, 4, None, "the listing does not name this host";
+    HostKeyUnknown = 3009, "call.host_key_unknown", 403, 4, None, "register the host's receipt key first";
+    ChargeExceedsVoucher = 3010, "call.charge_exceeds_voucher", 402, 5, Some("invalid_batch_settlement_evm_charge_exceeds_signed_cumulative"), "the voucher does not cover the charge";
+    ReceiverNotListing = 3011, "call.receiver_not_listing", 400, 2, None, "the channel must pay the account of the listing";
+    CumulativeMismatch = 3012, "call.cumulative_mismatch", 409, 7, Some("invalid_batch_settlement_evm_cumulative_amount_mismatch"), "read the channel's state: charge and cumulative do not meet";
+    CallIdZero = 3013, "call.id_must_not_be_zero", 400, 2, None, "choose a time-ordered call id";
+
+    ListingNotFound = 4001, "listing.not_found", 404, 3, None, "no such listing; look for it with `agora model list`";
+    ListingTerms = 4002, "listing.bad_terms", 400, 2, None, "a listing has a name of 1 to 64 bytes, 1 to 16 hosts and at most 12 members over its datanets";
+    DatanetNotFound = 4101, "datanet.not_found", 404, 3, None, "register the datanet first";
+    DatanetTerms = 4102, "datanet.bad_terms", 400, 2, None, "a datanet has a name of 1 to 64 bytes and 1 to 12 members with weights above zero, each once";
+    DatanetVersion = 4103, "datanet.version_not_next", 409, 7, None, "versions follow one another; read the newest first";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.text())
+    }
+}
+
+impl serde::Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.text())
+    }
+}

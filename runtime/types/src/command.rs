@@ -1,0 +1,593 @@
+//! Everything that can be asked of the ledger: one struct per command, each signed in its own EIP-712 form.
+
+use minicbor::{Decode, Encode};
+use serde::Serialize;
+
+use crate::channel::ChannelConfig;
+use crate::key::{StatementKey, StatementSignature, WalletSignature};
+use crate::{Address, Amount, CallId, ChannelId, CommandId, DatanetId, Hash, ListingId, Timestamp};
+
+/// Most bytes of a receipt inside a command.
+pub const RECEIPT_SIZE_MAX: usize = 4096;
+/// Most claims in one [`Claim`].
+pub const CLAIMS_MAX: usize = 64;
+/// Most members over all datanets of a listing: with host, owner, validators and platform they fit 16 legs.
+pub const MEMBERS_MAX: usize = 12;
+/// Most hosts of a listing and datanets of a listing.
+pub const HOSTS_MAX: usize = 16;
+/// Longest name in bytes.
+pub const NAME_SIZE_MAX: usize = 64;
+
+/// Who signs, under which id, and until when the command may enter the log.
+///
+/// A repeat of `(signer, id)` with the same content gives the first result and changes nothing; with other content it
+/// is refused. Ids are remembered until `expires_at`, which is at most ten minutes ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Head {
+    /// The account whose key signs.
+    #[n(0)]
+    pub signer: Address,
+    /// Unique per signer.
+    #[n(1)]
+    pub id: CommandId,
+    /// Last moment, in ledger time.
+    #[n(2)]
+    pub expires_at: Timestamp,
+}
+
+/// Moves `amount` from the signer to `credit`, at once or in two phases.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Transfer {
+    /// Signer: the debit account.
+    #[n(0)]
+    pub head: Head,
+    /// Credit account.
+    #[n(1)]
+    pub credit: Address,
+    /// Above zero.
+    #[n(2)]
+    pub amount: Amount,
+    /// Present: a pending transfer that only reserves.
+    #[n(3)]
+    pub pending: Option<Pending>,
+    /// The payer's own reference, any 128 bits (TigerBeetle's user_data_128).
+    #[n(4)]
+    pub reference: u64,
+    /// Index of the receipt that this transfer pays, if any.
+    #[n(5)]
+    pub receipt: Option<u64>,
+}
+
+/// The second phase of a pending transfer: who may post it, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Pending {
+    /// Seconds until it is released by itself, 1 to 2,592,000.
+    #[n(0)]
+    pub timeout_s: u32,
+    /// Who may post or void it: the payee, or a facilitator.
+    #[n(1)]
+    pub settler: Address,
+}
+
+/// Completes a pending transfer with at most its amount; the rest is released. Signed by its settler.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct PostTransfer {
+    /// Signer: the settler.
+    #[n(0)]
+    pub head: Head,
+    /// Signer of the pending transfer.
+    #[n(1)]
+    pub pending_signer: Address,
+    /// Id of the pending transfer.
+    #[n(2)]
+    pub pending_id: CommandId,
+    /// Above zero, at most the reserved amount.
+    #[n(3)]
+    pub amount: Amount,
+}
+
+/// Releases a pending transfer. Signed by its settler.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct VoidTransfer {
+    /// Signer: the settler.
+    #[n(0)]
+    pub head: Head,
+    /// Signer of the pending transfer.
+    #[n(1)]
+    pub pending_signer: Address,
+    /// Id of the pending transfer.
+    #[n(2)]
+    pub pending_id: CommandId,
+}
+
+/// The work a key is registered for; one key serves one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyKind {
+    /// An agent account of the owner (secp256k1 address).
+    #[n(0)]
+    Agent,
+    /// A session key that signs vouchers (secp256k1 address).
+    #[n(1)]
+    Session,
+    /// A host's receipt key (Ed25519).
+    #[n(2)]
+    Receipt,
+    /// A checkpoint key (Ed25519).
+    #[n(3)]
+    Checkpoint,
+    /// A NATS nkey (Ed25519), which signs nothing else.
+    #[n(4)]
+    Nats,
+}
+
+/// A public key by its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize)]
+pub enum PublicKey {
+    /// secp256k1, by address: agent and session keys.
+    #[n(0)]
+    Wallet(#[n(0)] Address),
+    /// Ed25519: receipt, checkpoint and NATS keys.
+    #[n(1)]
+    Statement(#[n(0)] StatementKey),
+}
+
+impl PublicKey {
+    /// 20 or 32 bytes: the `bytes key` of the EIP-712 struct.
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Wallet(address) => address.as_bytes(),
+            Self::Statement(key) => key.as_bytes(),
+        }
+    }
+}
+
+/// Binds a key to its owner: the signer says "this key acts for me in this kind of work".
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct RegisterKey {
+    /// Signer: the owner.
+    #[n(0)]
+    pub head: Head,
+    /// What the key is for.
+    #[n(1)]
+    pub kind: KeyKind,
+    /// The key.
+    #[n(2)]
+    pub key: PublicKey,
+    /// The key acts until then.
+    #[n(3)]
+    pub valid_until: Timestamp,
+    /// The key's own signature over [`KeyStatement`]: nobody registers a key that is not theirs.
+    #[n(4)]
+    pub proof: KeyProof,
+}
+
+/// Possession of the registered key, signed by that key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
+pub enum KeyProof {
+    /// By a secp256k1 key, over the keccak-256 of the tagged [`KeyStatement`].
+    #[n(0)]
+    Wallet(#[n(0)] WalletSignature),
+    /// By an Ed25519 key, over the tagged [`KeyStatement`].
+    #[n(1)]
+    Statement(#[n(0)] StatementSignature),
+}
+
+/// What a key signs to prove possession.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct KeyStatement {
+    /// The network.
+    #[n(0)]
+    pub chain_id: u64,
+    /// The owner it will act for.
+    #[n(1)]
+    pub owner: Address,
+    /// The work it will do.
+    #[n(2)]
+    pub kind: KeyKind,
+    /// The key.
+    #[n(3)]
+    pub key: PublicKey,
+}
+
+impl crate::Canonical for KeyStatement {
+    const TAG: &'static str = "agora/key-statement/v1";
+    const SIZE_MAX: usize = 256;
+}
+
+/// Ends a key's work at once. What it signed before stays valid.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct RevokeKey {
+    /// Signer: the owner.
+    #[n(0)]
+    pub head: Head,
+    /// What the key was for.
+    #[n(1)]
+    pub kind: KeyKind,
+    /// The key.
+    #[n(2)]
+    pub key: PublicKey,
+}
+
+/// Opens a channel or tops it up. Signed by the payer as EIP-3009 `ReceiveWithAuthorization` in the token's domain.
+///
+/// It has no head: the EIP-3009 nonce, keccak256(abi.encode(channelId, salt)), keyed by payer until `valid_before`,
+/// is its id.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Deposit {
+    /// The channel.
+    #[n(0)]
+    pub config: ChannelConfig,
+    /// Above zero.
+    #[n(1)]
+    pub amount: Amount,
+    /// Unix seconds.
+    #[n(2)]
+    pub valid_after: u64,
+    /// Unix seconds, at most one hour ahead.
+    #[n(3)]
+    pub valid_before: u64,
+    /// Tells deposits into one channel apart (x402 `erc3009Authorization.salt`).
+    #[n(4)]
+    pub salt: Hash,
+}
+
+/// One voucher to claim.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct VoucherClaim {
+    /// The channel.
+    #[n(0)]
+    pub config: ChannelConfig,
+    /// The voucher's cumulative amount.
+    #[n(1)]
+    pub max_claimable: Amount,
+    /// The voucher's signature, by `config.payer_authorizer`.
+    #[n(2)]
+    pub voucher_signature: WalletSignature,
+    /// Cumulative claim after this one: at most `max_claimable`.
+    #[n(3)]
+    pub total_claimed: Amount,
+}
+
+/// Turns vouchers into money for their receivers. Signed by the receiver's authorizer as x402 `ClaimBatch`.
+///
+/// It has no head: a repeat finds `total_claimed` reached and changes nothing. Listings' channels are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Claim {
+    /// 1 to 64, all with the one `receiver_authorizer` that signs.
+    #[n(0)]
+    pub claims: Vec<VoucherClaim>,
+}
+
+/// Pays out what claims have gathered for `receiver`. Anyone may sign; the money has one place to go.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Settle {
+    /// Signer: anyone.
+    #[n(0)]
+    pub head: Head,
+    /// The receiver to pay.
+    #[n(1)]
+    pub receiver: Address,
+}
+
+/// Gives unclaimed deposit back to the payer. Signed by the receiver's authorizer as x402 `Refund`.
+///
+/// It has no head: `nonce` must be the channel's `refund_nonce`, which each refund advances.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Refund {
+    /// The channel.
+    #[n(0)]
+    pub config: ChannelConfig,
+    /// The channel's current refund nonce.
+    #[n(1)]
+    pub nonce: u64,
+    /// Above zero, at most what is unclaimed.
+    #[n(2)]
+    pub amount: Amount,
+}
+
+/// Announces that the payer takes the unclaimed deposit back without the receiver's help.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct WithdrawStart {
+    /// Signer: payer or payer's authorizer.
+    #[n(0)]
+    pub head: Head,
+    /// The channel.
+    #[n(1)]
+    pub channel: ChannelId,
+}
+
+/// After the withdraw delay, returns everything unclaimed to the payer.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct WithdrawFinish {
+    /// Signer: payer or payer's authorizer.
+    #[n(0)]
+    pub head: Head,
+    /// The channel.
+    #[n(1)]
+    pub channel: ChannelId,
+}
+
+/// A datanet's part in a listing's contributor share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct DatanetShare {
+    /// The datanet.
+    #[n(0)]
+    pub datanet: DatanetId,
+    /// Above zero; relative to the listing's other datanets.
+    #[n(1)]
+    pub weight: u32,
+}
+
+/// Puts a listing's money terms on the ledger, or replaces them. The id is derived from signer and name.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct RegisterListing {
+    /// Signer: the listing's owner.
+    #[n(0)]
+    pub head: Head,
+    /// 1 to 64 bytes, unique per owner.
+    #[n(1)]
+    pub name: String,
+    /// Receives the model owner's part.
+    #[n(2)]
+    pub model_owner: Address,
+    /// Host accounts that may settle calls, 1 to 16.
+    #[n(3)]
+    pub hosts: Vec<Address>,
+    /// Whose data taught the model; empty: the contributor part goes to the commons.
+    #[n(4)]
+    pub datanets: Vec<DatanetShare>,
+    /// The base model that answers.
+    #[n(5)]
+    pub base_hash: Hash,
+    /// The adapter that answers, if any.
+    #[n(6)]
+    pub adapter_hash: Option<Hash>,
+    /// Hash of the signed listing in the catalog.
+    #[n(7)]
+    pub terms: Hash,
+}
+
+impl RegisterListing {
+    /// The listing's id.
+    pub fn listing(&self) -> ListingId {
+        ListingId::derive(&self.head.signer, &self.name)
+    }
+}
+
+/// A contributor's account and weight within a datanet version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Member {
+    /// Paid.
+    #[n(0)]
+    pub account: Address,
+    /// Above zero; relative to the other members.
+    #[n(1)]
+    pub weight: u32,
+}
+
+/// Puts a datanet version's root and its members' weights on the ledger. The id is derived from signer and name.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct RegisterDatanet {
+    /// Signer: the datanet's owner.
+    #[n(0)]
+    pub head: Head,
+    /// 1 to 64 bytes, unique per owner.
+    #[n(1)]
+    pub name: String,
+    /// 1 at first, then one more each time.
+    #[n(2)]
+    pub version: u32,
+    /// Merkle root over the version's contributions.
+    #[n(3)]
+    pub root: Hash,
+    /// Number of contributions.
+    #[n(4)]
+    pub tree_size: u64,
+    /// 1 to 12, in rising order of account, each once.
+    #[n(5)]
+    pub members: Vec<Member>,
+}
+
+impl RegisterDatanet {
+    /// The datanet's id.
+    pub fn datanet(&self) -> DatanetId {
+        DatanetId::derive(&self.head.signer, &self.name)
+    }
+}
+
+/// Ends a paid call: claims the exact charge from the channel, pays host, owner, validators and platform, puts the
+/// contributor part in suspense, and appends the provisional receipt.
+///
+/// Keyed by `(payer, call_id)`, kept forever: a repeat gives the first result whatever the head says.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct SettleCall {
+    /// Signer: the host account, which is the channel's `receiver_authorizer`.
+    #[n(0)]
+    pub head: Head,
+    /// The payer's id of the call.
+    #[n(1)]
+    pub call_id: CallId,
+    /// The channel; its receiver is the listing's account.
+    #[n(2)]
+    pub config: ChannelConfig,
+    /// The newest voucher's cumulative amount.
+    #[n(3)]
+    pub max_claimable: Amount,
+    /// The newest voucher's signature.
+    #[n(4)]
+    pub voucher_signature: WalletSignature,
+    /// Atoms this call costs; zero is allowed.
+    #[n(5)]
+    pub charge: Amount,
+    /// The channel's `total_claimed` afterwards: before + charge.
+    #[n(6)]
+    pub cumulative: Amount,
+    /// The signed provisional receipt, at most 4 KiB.
+    #[cbor(n(7), with = "minicbor::bytes")]
+    #[serde(skip)]
+    pub receipt: Vec<u8>,
+}
+
+/// Appends the final receipt and releases the suspense by its shares.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct FinalizeCall {
+    /// Signer: the host that settled the call.
+    #[n(0)]
+    pub head: Head,
+    /// The payer of the call.
+    #[n(1)]
+    pub payer: Address,
+    /// The payer's id of the call.
+    #[n(2)]
+    pub call_id: CallId,
+    /// The signed final receipt, at most 4 KiB.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    #[serde(skip)]
+    pub receipt: Vec<u8>,
+}
+
+/// Pays out what has vested of a genesis allocation. Signed by its account.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct ReleaseVested {
+    /// Signer: the allocation's account.
+    #[n(0)]
+    pub head: Head,
+    /// Index of the allocation in the genesis file.
+    #[n(1)]
+    pub allocation: u32,
+}
+
+/// Any command. The numbers are the CBOR variant and the index into the gas table; they are never reused.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+#[allow(missing_docs)]
+pub enum Command {
+    #[n(0)]
+    Transfer(#[n(0)] Transfer),
+    #[n(1)]
+    PostTransfer(#[n(0)] PostTransfer),
+    #[n(2)]
+    VoidTransfer(#[n(0)] VoidTransfer),
+    #[n(3)]
+    RegisterKey(#[n(0)] RegisterKey),
+    #[n(4)]
+    RevokeKey(#[n(0)] RevokeKey),
+    #[n(5)]
+    Deposit(#[n(0)] Deposit),
+    #[n(6)]
+    Claim(#[n(0)] Claim),
+    #[n(7)]
+    Settle(#[n(0)] Settle),
+    #[n(8)]
+    Refund(#[n(0)] Refund),
+    #[n(9)]
+    WithdrawStart(#[n(0)] WithdrawStart),
+    #[n(10)]
+    WithdrawFinish(#[n(0)] WithdrawFinish),
+    #[n(11)]
+    RegisterListing(#[n(0)] RegisterListing),
+    #[n(12)]
+    RegisterDatanet(#[n(0)] RegisterDatanet),
+    #[n(13)]
+    SettleCall(#[n(0)] Box<SettleCall>),
+    #[n(14)]
+    FinalizeCall(#[n(0)] FinalizeCall),
+    #[n(15)]
+    ReleaseVested(#[n(0)] ReleaseVested),
+}
+
+/// Number of command kinds; the length of the gas table.
+pub const KINDS: usize = 16;
+
+impl Command {
+    /// The kind's number.
+    pub const fn kind(&self) -> u8 {
+        match self {
+            Self::Transfer(_) => 0,
+            Self::PostTransfer(_) => 1,
+            Self::VoidTransfer(_) => 2,
+            Self::RegisterKey(_) => 3,
+            Self::RevokeKey(_) => 4,
+            Self::Deposit(_) => 5,
+            Self::Claim(_) => 6,
+            Self::Settle(_) => 7,
+            Self::Refund(_) => 8,
+            Self::WithdrawStart(_) => 9,
+            Self::WithdrawFinish(_) => 10,
+            Self::RegisterListing(_) => 11,
+            Self::RegisterDatanet(_) => 12,
+            Self::SettleCall(_) => 13,
+            Self::FinalizeCall(_) => 14,
+            Self::ReleaseVested(_) => 15,
+        }
+    }
+
+    /// The kind's name, as in [`Command`]'s JSON view.
+    pub const fn kind_name(&self) -> &'static str {
+        const NAMES: [&str; KINDS] = [
+            "transfer", "post_transfer", "void_transfer", "register_key", "revoke_key", "deposit", "claim", "settle",
+            "refund", "withdraw_start", "withdraw_finish", "register_listing", "register_datanet", "settle_call",
+            "finalize_call", "release_vested",
+        ];
+        NAMES[self.kind() as usize]
+    }
+
+    /// The head, for the commands that have one.
+    pub const fn head(&self) -> Option<&Head> {
+        match self {
+            Self::Transfer(c) => Some(&c.head),
+            Self::PostTransfer(c) => Some(&c.head),
+            Self::VoidTransfer(c) => Some(&c.head),
+            Self::RegisterKey(c) => Some(&c.head),
+            Self::RevokeKey(c) => Some(&c.head),
+            Self::Settle(c) => Some(&c.head),
+            Self::WithdrawStart(c) => Some(&c.head),
+            Self::WithdrawFinish(c) => Some(&c.head),
+            Self::RegisterListing(c) => Some(&c.head),
+            Self::RegisterDatanet(c) => Some(&c.head),
+            Self::SettleCall(c) => Some(&c.head),
+            Self::FinalizeCall(c) => Some(&c.head),
+            Self::ReleaseVested(c) => Some(&c.head),
+            Self::Deposit(_) | Self::Claim(_) | Self::Refund(_) => None,
+        }
+    }
+
+    /// The account whose signature the command needs; `None` for a claim without claims.
+    pub fn signer(&self) -> Option<Address> {
+        match self {
+            Self::Deposit(c) => Some(c.config.payer),
+            Self::Refund(c) => Some(c.config.receiver_authorizer),
+            Self::Claim(c) => c.claims.first().map(|claim| claim.config.receiver_authorizer),
+            other => other.head().map(|head| head.signer),
+        }
+    }
+}
+
+impl crate::Canonical for Command {
+    const TAG: &'static str = "agora/command/v1";
+    const SIZE_MAX: usize = 60 * 1024;
+}
