@@ -1,1 +1,3 @@
-//! The whole economy as one pure state machine, and the ports it is reached by.
+//! The whole economy as one pure state machine: every command, one `apply`, and the ports to the outside world.
+
+pub mod ports;

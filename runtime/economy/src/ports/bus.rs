@@ -1,0 +1,1 @@
+//! The bus between peers: publish, request, subscribe, and watched keys.

@@ -1,0 +1,115 @@
+//! The ledger's log: hash-chained batches, the records that go with them, and snapshots.
+
+use agora_types::batch::Batch;
+use agora_types::{Address, CallId, Hash};
+
+/// Which permanent index a [`Record`] belongs to. The numbers are table numbers on disk; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Index {
+    /// Key: payer ‖ call id (36 bytes). Value: the canonical call record.
+    Call = 0,
+    /// Key: receipt index (8 bytes, big-endian). Value: the receipt leaf.
+    Receipt = 1,
+}
+
+/// A value that a batch adds to a permanent index, in the same durable step as the batch. Opaque to the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The index.
+    pub index: Index,
+    /// At most 64 bytes.
+    pub key: Vec<u8>,
+    /// At most 8 KiB.
+    pub value: Vec<u8>,
+}
+
+/// The key of a call in [`Index::Call`].
+pub fn call_key(payer: &Address, call: &CallId) -> Vec<u8> {
+    [payer.as_bytes().as_slice(), call.as_bytes()].concat()
+}
+
+/// The newest durable batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Its position, from 0.
+    pub seq: u64,
+    /// The hash of its header.
+    pub hash: Hash,
+}
+
+/// State at a position, written now and then so that a start need not replay everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Number of batches it covers: the next batch to replay.
+    pub next_seq: u64,
+    /// SHA-256 over `bytes`; the store checks it.
+    pub hash: Hash,
+    /// The state, canonical; the store cuts it into chunks.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a store could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum LogFault {
+    /// Somebody else appended: read the head and stop writing.
+    #[error("the log is at {found}, not at {expected}: another writer appended")]
+    Fenced {
+        /// What the caller believed.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+    /// What is on disk is not what was written.
+    #[error("the store is damaged: {what}")]
+    Damaged {
+        /// Which part, and what to do.
+        what: String,
+    },
+    /// The disk or the operating system failed; after a failed append nobody knows whether it happened: stop and open
+    /// again.
+    #[error("the store failed while it {doing}: {reason}")]
+    Failed {
+        /// What it was doing.
+        doing: &'static str,
+        /// The system's words.
+        reason: String,
+    },
+    /// Another process holds the data folder.
+    #[error("the data folder is in use by another process")]
+    Locked,
+    /// Over a bound of this port.
+    #[error("{what} is over its limit of {limit}")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+}
+
+/// The durable log. Owned by one thread; every call blocks until it is done.
+///
+/// Durable when `append` returns `Ok`. On `Err` other than `Fenced` and `TooLarge` the append may or may not have
+/// happened: the caller stops, opens the store again and reads its head. Nobody retries inside.
+pub trait LogStore: Send {
+    /// Appends `batch`, which must have position `expected_seq` and chain to the head, with its records, in one step.
+    fn append(&mut self, expected_seq: u64, batch: &Batch, records: &[Record]) -> Result<(), LogFault>;
+
+    /// The newest durable batch; `None` in an empty log.
+    fn head(&self) -> Result<Option<Head>, LogFault>;
+
+    /// At most `limit` batches from position `seq` on, in order, with their checksums checked.
+    fn read_from(&self, seq: u64, limit: usize) -> Result<Vec<Batch>, LogFault>;
+
+    /// A value of a permanent index.
+    fn record(&self, index: Index, key: &[u8]) -> Result<Option<Vec<u8>>, LogFault>;
+
+    /// Keys and values of an index from `from` (inclusive) on, in order of keys, at most `limit`.
+    fn records_from(&self, index: Index, from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, LogFault>;
+
+    /// Keeps a snapshot durably; the two newest are kept.
+    fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), LogFault>;
+
+    /// The newest snapshot that is whole; a damaged one is skipped.
+    fn newest_snapshot(&self) -> Result<Option<Snapshot>, LogFault>;
+}
