@@ -1,1 +1,7 @@
-//! Signed receipts, their split, their transparency log and offline proofs.
+//! Receipts: the signed statement of a call, its place in the public log, and its offline verification.
+
+pub mod receipt;
+
+pub use receipt::{
+    Attribution, Decoding, Kind, Leg, Prices, Receipt, Role, ShareTotal, State, Usage,
+};

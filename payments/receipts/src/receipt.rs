@@ -1,0 +1,334 @@
+//! The receipt of one call: who asked, what answered, what it cost, whose data taught it, and where every atom went.
+//!
+//! Its leaf in the log is `Signed<Receipt>::to_bytes()`: the CBOR array `[tag, receipt, key, signature]`, Ed25519 over
+//! the CBOR array `[tag, receipt]`. 300 to 600 bytes is usual, 4 KiB the cap.
+
+use agora_types::{
+    Address, Amount, CallId, Canonical, ChannelId, DatanetId, Hash, ListingId, Timestamp,
+};
+use minicbor::{Decode, Encode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Most legs, totals, parents and datanets of a receipt.
+pub const LIST_MAX: usize = 16;
+/// One whole in [`Attribution::explained`] and [`Attribution::residual`].
+pub const WHOLE: u64 = 1 << 32;
+
+/// What was paid for. Numbers are never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
+#[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Tokens of a model.
+    #[n(0)]
+    Inference,
+    /// Work of an agent; `parents` lead to the receipts it rests on.
+    #[n(1)]
+    Service,
+    /// Training of an adapter.
+    #[n(2)]
+    Training,
+    /// A datanet's own work.
+    #[n(3)]
+    Datanet,
+}
+
+/// Tokens by how they are billed.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema,
+)]
+#[cbor(map)]
+pub struct Usage {
+    /// Prompt tokens read.
+    #[n(0)]
+    pub input: u64,
+    /// Prompt tokens found in a cache.
+    #[n(1)]
+    pub cached: u64,
+    /// Tokens delivered.
+    #[n(2)]
+    pub output: u64,
+    /// Tokens generated but not delivered.
+    #[n(3)]
+    pub hidden: u64,
+}
+
+/// Atoms per token.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema,
+)]
+#[cbor(map)]
+pub struct Prices {
+    /// Per prompt token.
+    #[n(0)]
+    pub input: Amount,
+    /// Per cached prompt token.
+    #[n(1)]
+    pub cached: Amount,
+    /// Per delivered token.
+    #[n(2)]
+    pub output: Amount,
+    /// Per hidden token.
+    #[n(3)]
+    pub hidden: Amount,
+}
+
+impl Prices {
+    /// The exact charge for `usage`, in atoms; `None` above u128.
+    pub fn charge(&self, usage: &Usage) -> Option<Amount> {
+        Amount::checked_sum([
+            self.input.checked_mul(u128::from(usage.input))?,
+            self.cached.checked_mul(u128::from(usage.cached))?,
+            self.output.checked_mul(u128::from(usage.output))?,
+            self.hidden.checked_mul(u128::from(usage.hidden))?,
+        ])
+    }
+}
+
+/// How tokens were chosen; enough to run the call again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
+#[cbor(map)]
+pub struct Decoding {
+    /// Thousandths; 0 is greedy.
+    #[n(0)]
+    pub temperature_milli: u32,
+    /// 0: all tokens.
+    #[n(1)]
+    pub top_k: u32,
+    /// Thousandths; 1000: all tokens.
+    #[n(2)]
+    pub top_p_milli: u32,
+    /// The sampler's seed.
+    #[n(3)]
+    pub seed: u64,
+    /// The cap that the quote set.
+    #[n(4)]
+    pub output_max: u64,
+}
+
+/// A datanet version that taught the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
+#[cbor(map)]
+pub struct DatanetRef {
+    /// The datanet.
+    #[n(0)]
+    pub id: DatanetId,
+    /// Merkle root over its contributions.
+    #[n(1)]
+    pub root: Hash,
+    /// Number of contributions.
+    #[n(2)]
+    pub tree_size: u64,
+}
+
+/// A contributor's atoms out of the contributor part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
+#[cbor(map)]
+pub struct ShareTotal {
+    /// The contributor.
+    #[n(0)]
+    pub account: Address,
+    /// What the final receipt pays.
+    #[n(1)]
+    pub amount: Amount,
+}
+
+/// Whose data shaped the answer. A provisional receipt names the method only; a final one is complete.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
+#[cbor(map)]
+pub struct Attribution {
+    /// `declared-weights` (declared, not measured), or a measured method. At most 32 bytes.
+    #[n(0)]
+    pub method: String,
+    /// Merkle root over the verbatim spans.
+    #[n(1)]
+    pub verbatim_root: Option<Hash>,
+    /// Merkle root over the influence shares.
+    #[n(2)]
+    pub influence_root: Option<Hash>,
+    /// Explained part, 2^32 is one.
+    #[n(3)]
+    pub explained: u64,
+    /// Unexplained part, paid to the commons; explained + residual = 2^32 in a final receipt, both 0 in a provisional.
+    #[n(4)]
+    pub residual: u64,
+    /// In rising order of account, each once, at most 16.
+    #[n(5)]
+    pub totals: Vec<ShareTotal>,
+}
+
+/// The method of networks without measured attribution; every view adds "declared, not measured".
+pub const DECLARED_WEIGHTS: &str = "declared-weights";
+
+/// What a leg is paid for. Numbers are never reused.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Encode,
+    Decode,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Contributor part; in suspense until the final receipt.
+    #[n(0)]
+    Contributors,
+    /// The model's owner.
+    #[n(1)]
+    ModelOwner,
+    /// The host that served.
+    #[n(2)]
+    Host,
+    /// The validators' pool.
+    #[n(3)]
+    Validators,
+    /// The platform.
+    #[n(4)]
+    Platform,
+    /// One contributor, in a final receipt.
+    #[n(5)]
+    Contributor,
+    /// The commons pot, in a final receipt.
+    #[n(6)]
+    Commons,
+}
+
+/// One payment out of the charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
+#[cbor(map)]
+pub struct Leg {
+    /// What for.
+    #[n(0)]
+    pub role: Role,
+    /// To whom.
+    #[n(1)]
+    pub account: Address,
+    /// How much; legs of zero are left out.
+    #[n(2)]
+    pub amount: Amount,
+}
+
+/// Which of a call's two receipts this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Written when the stream ends: legs sum to the charge, contributor part in suspense.
+    #[n(0)]
+    Provisional,
+    /// Written when attribution is done: legs sum to the contributor part.
+    #[n(1)]
+    Final {
+        /// Index of the provisional receipt in the log.
+        #[n(0)]
+        index: u64,
+        /// Its leaf hash.
+        #[n(1)]
+        leaf: Hash,
+    },
+}
+
+/// A receipt, version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
+#[cbor(map)]
+pub struct Receipt {
+    /// 1.
+    #[n(0)]
+    pub version: u16,
+    /// What was paid for.
+    #[n(1)]
+    pub kind: Kind,
+    /// The network's chain id.
+    #[n(2)]
+    pub network: u64,
+    /// The payer's id of the call.
+    #[n(3)]
+    pub call_id: CallId,
+    /// The host's account.
+    #[n(4)]
+    pub host: Address,
+    /// The host's own count of calls; a gap shows a missing receipt.
+    #[n(5)]
+    pub host_seq: u64,
+    /// When the stream ended, by the host's clock.
+    #[n(6)]
+    pub time: Timestamp,
+    /// Who asked and pays.
+    #[n(7)]
+    pub payer: Address,
+    /// The account of the listing, or of the seller.
+    #[n(8)]
+    pub payee: Address,
+    /// The listing that was called.
+    #[n(9)]
+    pub listing: Option<ListingId>,
+    /// Leaf hashes of the receipts this one rests on, at most 16.
+    #[n(10)]
+    pub parents: Vec<Hash>,
+    /// SHA-256 of the base model's file.
+    #[n(11)]
+    pub base_hash: Option<Hash>,
+    /// Hash of the adapter.
+    #[n(12)]
+    pub adapter_hash: Option<Hash>,
+    /// Hash of the tokenizer.
+    #[n(13)]
+    pub tokenizer_hash: Option<Hash>,
+    /// Hash of the attribution spec.
+    #[n(14)]
+    pub spec_hash: Option<Hash>,
+    /// At most 16.
+    #[n(15)]
+    pub datanets: Vec<DatanetRef>,
+    /// SHA-256 over a 128-bit salt, which the buyer keeps, and the request's bytes.
+    #[n(16)]
+    pub request_commit: Hash,
+    /// The same over the response's bytes.
+    #[n(17)]
+    pub response_commit: Hash,
+    /// How tokens were chosen; absent for other kinds than inference.
+    #[n(18)]
+    pub decoding: Option<Decoding>,
+    /// What was delivered.
+    #[n(19)]
+    pub usage: Usage,
+    /// At which prices.
+    #[n(20)]
+    pub prices: Prices,
+    /// `prices` times `usage`, exactly.
+    #[n(21)]
+    pub charge: Amount,
+    /// The channel that paid.
+    #[n(22)]
+    pub channel: Option<ChannelId>,
+    /// The channel's total claimed after this call.
+    #[n(23)]
+    pub cumulative: Amount,
+    /// Whose data shaped the answer.
+    #[n(24)]
+    pub attribution: Attribution,
+    /// Where the money went, at most 16.
+    #[n(25)]
+    pub legs: Vec<Leg>,
+    /// Provisional, or final with its reference.
+    #[n(26)]
+    pub state: State,
+}
+
+impl Canonical for Receipt {
+    const TAG: &'static str = "agora/receipt/v1";
+    const SIZE_MAX: usize = 4096 - 256;
+}
+
+/// A commitment to bytes that reveals nothing: SHA-256 over the salt and the bytes.
+pub fn commit(salt: &[u8; 16], bytes: &[u8]) -> Hash {
+    Hash::sha256_of(&[salt, bytes])
+}
