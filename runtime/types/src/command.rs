@@ -549,9 +549,22 @@ impl Command {
     /// The kind's name, as in [`Command`]'s JSON view.
     pub const fn kind_name(&self) -> &'static str {
         const NAMES: [&str; KINDS] = [
-            "transfer", "post_transfer", "void_transfer", "register_key", "revoke_key", "deposit", "claim", "settle",
-            "refund", "withdraw_start", "withdraw_finish", "register_listing", "register_datanet", "settle_call",
-            "finalize_call", "release_vested",
+            "transfer",
+            "post_transfer",
+            "void_transfer",
+            "register_key",
+            "revoke_key",
+            "deposit",
+            "claim",
+            "settle",
+            "refund",
+            "withdraw_start",
+            "withdraw_finish",
+            "register_listing",
+            "register_datanet",
+            "settle_call",
+            "finalize_call",
+            "release_vested",
         ];
         NAMES[self.kind() as usize]
     }
@@ -581,7 +594,10 @@ impl Command {
         match self {
             Self::Deposit(c) => Some(c.config.payer),
             Self::Refund(c) => Some(c.config.receiver_authorizer),
-            Self::Claim(c) => c.claims.first().map(|claim| claim.config.receiver_authorizer),
+            Self::Claim(c) => c
+                .claims
+                .first()
+                .map(|claim| claim.config.receiver_authorizer),
             other => other.head().map(|head| head.signer),
         }
     }

@@ -5,8 +5,8 @@
 //! kind stands in `cddl/`, its golden bytes in `tests/golden.rs`.
 
 mod amount;
-mod bytes;
 pub mod batch;
+mod bytes;
 pub mod cbor;
 pub mod channel;
 pub mod code;
@@ -19,7 +19,9 @@ mod signed;
 mod time;
 
 pub use amount::{Amount, AmountError, CAP, DECIMALS};
-pub use bytes::{Address, CallId, ChannelId, CommandId, DatanetId, Hash, HexError, ListingId, QuoteId};
+pub use bytes::{
+    Address, CallId, ChannelId, CommandId, DatanetId, Hash, HexError, ListingId, QuoteId,
+};
 pub use cbor::Canonical;
 pub use code::{Code, Rejection};
 pub use signed::{Signed, SignedError};

@@ -7,7 +7,18 @@ use serde::{Deserialize, Serialize};
 
 /// Nanoseconds since 1970-01-01 UTC. The sequencer stamps ledger time, strictly rising from batch to batch.
 #[derive(
-    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Encode,
+    Decode,
+    Serialize,
+    Deserialize,
     schemars::JsonSchema,
 )]
 #[cbor(transparent)]
