@@ -2,6 +2,4 @@
 
 pub mod receipt;
 
-pub use receipt::{
-    Attribution, Decoding, Kind, Leg, Prices, Receipt, Role, ShareTotal, State, Usage,
-};
+pub use receipt::{Attribution, Decoding, Kind, Leg, Prices, Receipt, Role, ShareTotal, State, Usage};

@@ -3,9 +3,7 @@
 //! Its leaf in the log is `Signed<Receipt>::to_bytes()`: the CBOR array `[tag, receipt, key, signature]`, Ed25519 over
 //! the CBOR array `[tag, receipt]`. 300 to 600 bytes is usual, 4 KiB the cap.
 
-use agora_types::{
-    Address, Amount, CallId, Canonical, ChannelId, DatanetId, Hash, ListingId, Timestamp,
-};
+use agora_types::{Address, Amount, CallId, Canonical, ChannelId, DatanetId, Hash, ListingId, Timestamp};
 use minicbor::{Decode, Encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,9 +33,7 @@ pub enum Kind {
 }
 
 /// Tokens by how they are billed.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
 #[cbor(map)]
 pub struct Usage {
     /// Prompt tokens read.
@@ -55,9 +51,7 @@ pub struct Usage {
 }
 
 /// Atoms per token.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
 #[cbor(map)]
 pub struct Prices {
     /// Per prompt token.
@@ -162,20 +156,7 @@ pub struct Attribution {
 pub const DECLARED_WEIGHTS: &str = "declared-weights";
 
 /// What a leg is paid for. Numbers are never reused.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Encode,
-    Decode,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize, JsonSchema)]
 #[cbor(index_only)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {

@@ -26,9 +26,7 @@ pub struct Amount(u128);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AmountError {
     /// Signs, exponents, separators, blanks, or nothing at all.
-    #[error(
-        "`{0}` is not an amount: write digits and at most one point, such as `12.5` (no sign, no exponent)"
-    )]
+    #[error("`{0}` is not an amount: write digits and at most one point, such as `12.5` (no sign, no exponent)")]
     NotDecimal(String),
     /// More than 18 digits behind the point.
     #[error("`{0}` has more than 18 decimal places; one atom is 0.000000000000000001 OPEN")]
@@ -116,8 +114,7 @@ impl Amount {
     /// Reads the machine form: decimal atoms, no sign, no leading zero, at most 39 digits.
     pub fn from_atoms_text(text: &str) -> Result<Self, AmountError> {
         let bad = || AmountError::NotDecimal(shorten(text));
-        let plain =
-            !text.is_empty() && text.len() <= 39 && text.bytes().all(|b| b.is_ascii_digit());
+        let plain = !text.is_empty() && text.len() <= 39 && text.bytes().all(|b| b.is_ascii_digit());
         if !plain || (text.len() > 1 && text.starts_with('0')) {
             return Err(bad());
         }
@@ -152,18 +149,10 @@ impl FromStr for Amount {
         if whole.len() > 10 {
             return Err(above());
         }
-        let whole: u128 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse().map_err(|_| bad())?
-        };
+        let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| bad())? };
         let fraction: u128 = format!("{fraction:0<18}").parse().map_err(|_| bad())?;
         let atoms = whole * ATOMS_PER_OPEN + fraction;
-        if atoms > CAP.0 {
-            Err(above())
-        } else {
-            Ok(Self(atoms))
-        }
+        if atoms > CAP.0 { Err(above()) } else { Ok(Self(atoms)) }
     }
 }
 
@@ -174,10 +163,7 @@ impl fmt::Display for Amount {
         let text = if fraction == 0 {
             whole.to_string()
         } else {
-            format!(
-                "{whole}.{}",
-                format!("{fraction:018}").trim_end_matches('0')
-            )
+            format!("{whole}.{}", format!("{fraction:018}").trim_end_matches('0'))
         };
         f.pad(&text)
     }
@@ -243,14 +229,8 @@ impl<'b, C> Decode<'b, C> for Amount {
         }
         let bytes = d.bytes()?;
         if !(9..=16).contains(&bytes.len()) || bytes[0] == 0 {
-            return Err(bad(
-                "an amount above 2^64 has 9 to 16 bytes without leading zeros",
-            ));
+            return Err(bad("an amount above 2^64 has 9 to 16 bytes without leading zeros"));
         }
-        Ok(Self(
-            bytes
-                .iter()
-                .fold(0, |value, byte| (value << 8) | u128::from(*byte)),
-        ))
+        Ok(Self(bytes.iter().fold(0, |value, byte| (value << 8) | u128::from(*byte))))
     }
 }

@@ -55,20 +55,12 @@ impl Entry {
     /// Signs a command with its signer's key, unlinked, submitted by the operator.
     pub fn sign(network: &eip712::Network, command: Command, key: &WalletKey) -> Self {
         let signature = key.sign(&eip712::command_digest(network, &command));
-        Self {
-            command,
-            signature,
-            linked: false,
-            submitter: None,
-        }
+        Self { command, signature, linked: false, submitter: None }
     }
 
     /// Links it to the next entry.
     pub fn linked(self) -> Self {
-        Self {
-            linked: true,
-            ..self
-        }
+        Self { linked: true, ..self }
     }
 }
 
@@ -200,22 +192,15 @@ pub enum BatchError {
 impl Batch {
     /// Decodes the body and checks header against body; the chain is the reader's to check.
     pub fn open(&self) -> Result<Body, BatchError> {
-        let broken = |what| BatchError::Broken {
-            seq: self.header.seq,
-            what,
-        };
+        let broken = |what| BatchError::Broken { seq: self.header.seq, what };
         if self.header.version != BATCH_VERSION || self.header.kind != 0 {
             return Err(broken("unknown version or kind"));
         }
-        if self.header.body_size as usize != self.body.len()
-            || self.header.body_hash != Hash::sha256(&self.body)
-        {
+        if self.header.body_size as usize != self.body.len() || self.header.body_hash != Hash::sha256(&self.body) {
             return Err(broken("the body is not the one its header names"));
         }
         let body = Body::from_bytes(&self.body)?;
-        if body.entries.len() != self.header.count as usize
-            || body.outcomes.len() != body.entries.len()
-        {
+        if body.entries.len() != self.header.count as usize || body.outcomes.len() != body.entries.len() {
             return Err(broken("entries, outcomes and count differ"));
         }
         if body.entries.len() > BATCH_ENTRIES_MAX {

@@ -51,21 +51,10 @@ pub fn decode<T: Encode<()> + for<'b> Decode<'b, ()>>(
     bytes: &[u8],
 ) -> Result<T, CborError> {
     if bytes.len() > limit {
-        return Err(CborError::TooLarge {
-            kind,
-            limit,
-            size: bytes.len(),
-        });
+        return Err(CborError::TooLarge { kind, limit, size: bytes.len() });
     }
-    let value: T = minicbor::decode(bytes).map_err(|error| CborError::Malformed {
-        kind,
-        reason: error.to_string(),
-    })?;
-    if encode(&value) == bytes {
-        Ok(value)
-    } else {
-        Err(CborError::NotCanonical { kind })
-    }
+    let value: T = minicbor::decode(bytes).map_err(|error| CborError::Malformed { kind, reason: error.to_string() })?;
+    if encode(&value) == bytes { Ok(value) } else { Err(CborError::NotCanonical { kind }) }
 }
 
 /// A kind of value with a domain tag, a bound and one canonical byte form.

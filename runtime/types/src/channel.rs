@@ -69,18 +69,9 @@ pub struct Voucher {
 
 impl Voucher {
     /// Signs a voucher with the session key.
-    pub fn sign(
-        network: &Network,
-        channel_id: ChannelId,
-        max_claimable: Amount,
-        key: &WalletKey,
-    ) -> Self {
+    pub fn sign(network: &Network, channel_id: ChannelId, max_claimable: Amount, key: &WalletKey) -> Self {
         let digest = crate::eip712::voucher_digest(network, &channel_id, max_claimable);
-        Self {
-            channel_id,
-            max_claimable,
-            signature: key.sign(&digest),
-        }
+        Self { channel_id, max_claimable, signature: key.sign(&digest) }
     }
 
     /// Succeeds when `payer_authorizer` signed exactly this.

@@ -594,10 +594,7 @@ impl Command {
         match self {
             Self::Deposit(c) => Some(c.config.payer),
             Self::Refund(c) => Some(c.config.receiver_authorizer),
-            Self::Claim(c) => c
-                .claims
-                .first()
-                .map(|claim| claim.config.receiver_authorizer),
+            Self::Claim(c) => c.claims.first().map(|claim| claim.config.receiver_authorizer),
             other => other.head().map(|head| head.signer),
         }
     }

@@ -4,10 +4,7 @@
 //! address, and our own `{name "Agora Ledger", version "1"}`; all with the network's chain id. Vectors made with an
 //! independent library stand in `tests/data/`.
 
-#![allow(
-    missing_docs,
-    reason = "the macro's structs carry Solidity's names; the commands they mirror are documented"
-)]
+#![allow(missing_docs, reason = "the macro's structs carry Solidity's names; the commands they mirror are documented")]
 
 use alloy_primitives::{Address as A, B256, U256, address};
 use alloy_sol_types::{Eip712Domain, SolStruct, SolValue, sol};
@@ -123,10 +120,7 @@ pub fn channel_id(network: &Network, config: &ChannelConfig) -> ChannelId {
 
 /// The digest of a voucher (x402 batch-settlement).
 pub fn voucher_digest(network: &Network, channel: &ChannelId, max_claimable: Amount) -> Hash {
-    let typed = x402::Voucher {
-        channelId: b(channel.as_bytes()),
-        maxClaimableAmount: max_claimable.atoms(),
-    };
+    let typed = x402::Voucher { channelId: b(channel.as_bytes()), maxClaimableAmount: max_claimable.atoms() };
     hash(typed.eip712_signing_hash(&network.batch_settlement()))
 }
 
@@ -174,9 +168,7 @@ fn claim_digest(network: &Network, claim: &c::Claim) -> Hash {
         maxClaimableAmount: claim.max_claimable.atoms(),
         totalClaimed: claim.total_claimed.atoms(),
     };
-    let typed = x402::ClaimBatch {
-        claims: claim.claims.iter().map(entry).collect(),
-    };
+    let typed = x402::ClaimBatch { claims: claim.claims.iter().map(entry).collect() };
     hash(typed.eip712_signing_hash(&network.batch_settlement()))
 }
 
@@ -190,17 +182,8 @@ fn refund_digest(network: &Network, refund: &c::Refund) -> Hash {
 }
 
 /// What a submitter other than signer and operator signs: it pays at most `gas_max` for this command.
-pub fn submission_digest(
-    network: &Network,
-    submitter: &Address,
-    command: &Hash,
-    gas_max: Amount,
-) -> Hash {
-    let typed = own::Submission {
-        submitter: a(submitter),
-        command: b(command.as_bytes()),
-        gasMax: gas_max.atoms(),
-    };
+pub fn submission_digest(network: &Network, submitter: &Address, command: &Hash, gas_max: Amount) -> Hash {
+    let typed = own::Submission { submitter: a(submitter), command: b(command.as_bytes()), gasMax: gas_max.atoms() };
     hash(typed.eip712_signing_hash(&network.ledger()))
 }
 
@@ -243,13 +226,9 @@ pub fn command_digest(network: &Network, command: &c::Command) -> Hash {
                 amount: c.amount.atoms(),
             }
         ),
-        C::VoidTransfer(c) => digest!(
-            c,
-            VoidTransfer {
-                pendingSigner: a(&c.pending_signer),
-                pendingId: c.pending_id.as_u128(),
-            }
-        ),
+        C::VoidTransfer(c) => {
+            digest!(c, VoidTransfer { pendingSigner: a(&c.pending_signer), pendingId: c.pending_id.as_u128() })
+        }
         C::RegisterKey(c) => digest!(
             c,
             RegisterKey {
@@ -258,31 +237,10 @@ pub fn command_digest(network: &Network, command: &c::Command) -> Hash {
                 validUntil: c.valid_until.as_nanos(),
             }
         ),
-        C::RevokeKey(c) => digest!(
-            c,
-            RevokeKey {
-                kind: c.kind as u8,
-                key: c.key.as_slice().to_vec().into(),
-            }
-        ),
-        C::Settle(c) => digest!(
-            c,
-            Settle {
-                receiver: a(&c.receiver),
-            }
-        ),
-        C::WithdrawStart(c) => digest!(
-            c,
-            WithdrawStart {
-                channelId: b(c.channel.as_bytes()),
-            }
-        ),
-        C::WithdrawFinish(c) => digest!(
-            c,
-            WithdrawFinish {
-                channelId: b(c.channel.as_bytes()),
-            }
-        ),
+        C::RevokeKey(c) => digest!(c, RevokeKey { kind: c.kind as u8, key: c.key.as_slice().to_vec().into() }),
+        C::Settle(c) => digest!(c, Settle { receiver: a(&c.receiver) }),
+        C::WithdrawStart(c) => digest!(c, WithdrawStart { channelId: b(c.channel.as_bytes()) }),
+        C::WithdrawFinish(c) => digest!(c, WithdrawFinish { channelId: b(c.channel.as_bytes()) }),
         C::RegisterListing(c) => digest!(
             c,
             RegisterListing {
@@ -292,10 +250,7 @@ pub fn command_digest(network: &Network, command: &c::Command) -> Hash {
                 datanets: c
                     .datanets
                     .iter()
-                    .map(|s| own::DatanetShare {
-                        datanet: b(s.datanet.as_bytes()),
-                        weight: s.weight
-                    })
+                    .map(|s| own::DatanetShare { datanet: b(s.datanet.as_bytes()), weight: s.weight })
                     .collect(),
                 baseHash: b(c.base_hash.as_bytes()),
                 hasAdapter: c.adapter_hash.is_some(),
@@ -310,14 +265,7 @@ pub fn command_digest(network: &Network, command: &c::Command) -> Hash {
                 version: c.version,
                 root: b(c.root.as_bytes()),
                 treeSize: c.tree_size,
-                members: c
-                    .members
-                    .iter()
-                    .map(|m| own::Member {
-                        account: a(&m.account),
-                        weight: m.weight
-                    })
-                    .collect(),
+                members: c.members.iter().map(|m| own::Member { account: a(&m.account), weight: m.weight }).collect(),
             }
         ),
         C::SettleCall(c) => digest!(
@@ -339,11 +287,6 @@ pub fn command_digest(network: &Network, command: &c::Command) -> Hash {
                 receiptHash: b(Hash::sha256(&c.receipt).as_bytes()),
             }
         ),
-        C::ReleaseVested(c) => digest!(
-            c,
-            ReleaseVested {
-                allocation: c.allocation,
-            }
-        ),
+        C::ReleaseVested(c) => digest!(c, ReleaseVested { allocation: c.allocation }),
     }
 }

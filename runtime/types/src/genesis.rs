@@ -38,13 +38,7 @@ pub struct Split {
 
 impl Default for Split {
     fn default() -> Self {
-        Self {
-            contributors: 5_000,
-            model_owner: 2_000,
-            host: 2_000,
-            validators: 500,
-            platform: 500,
-        }
+        Self { contributors: 5_000, model_owner: 2_000, host: 2_000, validators: 500, platform: 500 }
     }
 }
 
@@ -165,10 +159,7 @@ impl Genesis {
     /// Chain id and asset; the asset is the last 20 bytes of keccak256("OPEN" || genesis hash).
     pub fn network(&self) -> Network {
         let asset = Hash::keccak256([b"OPEN".as_slice(), self.hash().as_bytes()].concat());
-        Network {
-            chain_id: self.chain_id,
-            asset: Address::from_hash(&asset),
-        }
+        Network { chain_id: self.chain_id, asset: Address::from_hash(&asset) }
     }
 
     /// Everything allocated; `None` above u128.
@@ -182,63 +173,21 @@ impl Genesis {
         let name = self.name.as_bytes();
         let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
         rule(self.version == 1, "the version must be 1")?;
-        rule(
-            (1..=32).contains(&name.len()) && name.iter().all(plain),
-            "the name is 1 to 32 of a-z, 0-9 and -",
-        )?;
-        rule(
-            self.chain_id > 0 && self.chain_id < CHAIN_ID_LIMIT,
-            "the chain id is above 0 and below 2^53",
-        )?;
+        rule((1..=32).contains(&name.len()) && name.iter().all(plain), "the name is 1 to 32 of a-z, 0-9 and -")?;
+        rule(self.chain_id > 0 && self.chain_id < CHAIN_ID_LIMIT, "the chain id is above 0 and below 2^53")?;
         let p = &self.parameters;
         let s = &p.split;
-        let parts = [
-            s.contributors,
-            s.model_owner,
-            s.host,
-            s.validators,
-            s.platform,
-        ];
+        let parts = [s.contributors, s.model_owner, s.host, s.validators, s.platform];
         let sum: u64 = parts.iter().map(|part| u64::from(*part)).sum();
-        rule(
-            sum == u64::from(BASIS_POINTS),
-            "the split must sum to 10,000 basis points",
-        )?;
-        rule(
-            p.gas_table.len() == KINDS,
-            "the gas table has one number for each command kind",
-        )?;
-        rule(
-            (1..=600).contains(&p.command_window_s),
-            "the command window is 1 to 600 seconds",
-        )?;
-        rule(
-            (1..=3_600).contains(&p.authorization_window_s),
-            "the authorization window is 1 to 3,600 seconds",
-        )?;
-        rule(
-            (1..=2_592_000).contains(&p.suspense_s),
-            "the suspense deadline is 1 second to 30 days",
-        )?;
-        rule(
-            p.state_root_interval > 0,
-            "the state root interval is above zero",
-        )?;
-        rule(
-            p.gas_price <= CAP && p.deposit_min <= CAP,
-            "prices and minima are at most the cap",
-        )?;
-        rule(
-            self.allocations.len() <= ALLOCATIONS_MAX,
-            "there are at most 1,024 allocations",
-        )?;
-        rule(
-            self.allocations.iter().all(|a| !a.amount.is_zero()),
-            "an allocation is above zero",
-        )?;
-        rule(
-            self.supply().is_some_and(|supply| supply <= CAP),
-            "no more than 1,000,000,000 OPEN can exist",
-        )
+        rule(sum == u64::from(BASIS_POINTS), "the split must sum to 10,000 basis points")?;
+        rule(p.gas_table.len() == KINDS, "the gas table has one number for each command kind")?;
+        rule((1..=600).contains(&p.command_window_s), "the command window is 1 to 600 seconds")?;
+        rule((1..=3_600).contains(&p.authorization_window_s), "the authorization window is 1 to 3,600 seconds")?;
+        rule((1..=2_592_000).contains(&p.suspense_s), "the suspense deadline is 1 second to 30 days")?;
+        rule(p.state_root_interval > 0, "the state root interval is above zero")?;
+        rule(p.gas_price <= CAP && p.deposit_min <= CAP, "prices and minima are at most the cap")?;
+        rule(self.allocations.len() <= ALLOCATIONS_MAX, "there are at most 1,024 allocations")?;
+        rule(self.allocations.iter().all(|a| !a.amount.is_zero()), "an allocation is above zero")?;
+        rule(self.supply().is_some_and(|supply| supply <= CAP), "no more than 1,000,000,000 OPEN can exist")
     }
 }

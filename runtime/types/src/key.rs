@@ -53,27 +53,20 @@ impl WalletSignature {
             28 => RecoveryId::One,
             _ => return Err(KeyError::BadSignature),
         };
-        let signature = RecoverableSignature::from_compact(&self.0[..64], id)
-            .map_err(|_| KeyError::BadSignature)?;
+        let signature = RecoverableSignature::from_compact(&self.0[..64], id).map_err(|_| KeyError::BadSignature)?;
         let standard = signature.to_standard();
         let mut low = standard;
         low.normalize_s();
         if low != standard {
             return Err(KeyError::BadSignature);
         }
-        let key = signature
-            .recover(Message::from_digest(*digest.as_bytes()))
-            .map_err(|_| KeyError::BadSignature)?;
+        let key = signature.recover(Message::from_digest(*digest.as_bytes())).map_err(|_| KeyError::BadSignature)?;
         Ok(address_of(&key))
     }
 
     /// Succeeds when `signer` signed `digest`.
     pub fn verify(&self, digest: &Hash, signer: &Address) -> Result<(), KeyError> {
-        if self.recover(digest)? == *signer {
-            Ok(())
-        } else {
-            Err(KeyError::BadSignature)
-        }
+        if self.recover(digest)? == *signer { Ok(()) } else { Err(KeyError::BadSignature) }
     }
 }
 
@@ -93,9 +86,7 @@ pub struct WalletKey(SecretKey);
 impl WalletKey {
     /// From 32 secret bytes.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
-        SecretKey::from_secret_bytes(*bytes)
-            .map(Self)
-            .map_err(|_| KeyError::BadSecret)
+        SecretKey::from_secret_bytes(*bytes).map(Self).map_err(|_| KeyError::BadSecret)
     }
 
     /// Its secret bytes, wiped when dropped.
@@ -110,10 +101,7 @@ impl WalletKey {
 
     /// Signs a digest deterministically (RFC 6979), low s.
     pub fn sign(&self, digest: &Hash) -> WalletSignature {
-        let signature = RecoverableSignature::sign_ecdsa_recoverable(
-            Message::from_digest(*digest.as_bytes()),
-            &self.0,
-        );
+        let signature = RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(*digest.as_bytes()), &self.0);
         let (id, compact) = signature.serialize_compact();
         let mut bytes = [0; 65];
         bytes[..64].copy_from_slice(&compact);
@@ -153,8 +141,7 @@ impl StatementKey {
     pub fn verify(&self, message: &[u8], signature: &StatementSignature) -> Result<(), KeyError> {
         let key = VerifyingKey::from_bytes(&self.0).map_err(|_| KeyError::BadPublic)?;
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        key.verify_strict(message, &signature)
-            .map_err(|_| KeyError::BadSignature)
+        key.verify_strict(message, &signature).map_err(|_| KeyError::BadSignature)
     }
 }
 

@@ -139,8 +139,7 @@ pub fn consistency_proof(leaves: &[Hash], old: u64) -> Option<Vec<Hash>> {
             }
             return;
         }
-        let middle =
-            usize::try_from(split_point(leaves.len() as u64)).expect("below a length in memory");
+        let middle = usize::try_from(split_point(leaves.len() as u64)).expect("below a length in memory");
         let (left, right) = leaves.split_at(middle);
         if old <= middle {
             walk(left, old, whole, path);
@@ -161,13 +160,7 @@ pub fn consistency_proof(leaves: &[Hash], old: u64) -> Option<Vec<Hash>> {
 
 /// True when `path` proves that the tree (`old`, `old_root`) is a prefix of (`new`, `new_root`)
 /// (RFC 9162 section 2.1.4.2).
-pub fn verify_consistency(
-    old: u64,
-    old_root: &Hash,
-    new: u64,
-    new_root: &Hash,
-    path: &[Hash],
-) -> bool {
+pub fn verify_consistency(old: u64, old_root: &Hash, new: u64, new_root: &Hash, path: &[Hash]) -> bool {
     if old == new {
         return path.is_empty() && old_root == new_root;
     }
@@ -175,11 +168,7 @@ pub fn verify_consistency(
         return false;
     }
     let mut path = path.iter();
-    let first = if old.is_power_of_two() {
-        *old_root
-    } else {
-        *path.next().expect("not empty")
-    };
+    let first = if old.is_power_of_two() { *old_root } else { *path.next().expect("not empty") };
     let (mut at, mut last) = (old - 1, new - 1);
     while at & 1 == 1 {
         at >>= 1;

@@ -32,36 +32,19 @@ pub enum SignedError {
 }
 
 #[derive(Encode, Decode)]
-struct Wire<T>(
-    #[n(0)] String,
-    #[n(1)] T,
-    #[n(2)] StatementKey,
-    #[n(3)] StatementSignature,
-);
+struct Wire<T>(#[n(0)] String, #[n(1)] T, #[n(2)] StatementKey, #[n(3)] StatementSignature);
 
 impl<T: Canonical + Clone> Signed<T> {
     /// Signs a value.
     pub fn sign(payload: T, signer: &StatementSigner) -> Self {
         let signature = signer.sign(&payload.tagged());
-        Self {
-            payload,
-            key: signer.public(),
-            signature,
-        }
+        Self { payload, key: signer.public(), signature }
     }
 
     /// Puts together and verifies.
-    pub fn verify(
-        payload: T,
-        key: StatementKey,
-        signature: StatementSignature,
-    ) -> Result<Self, SignedError> {
+    pub fn verify(payload: T, key: StatementKey, signature: StatementSignature) -> Result<Self, SignedError> {
         key.verify(&payload.tagged(), &signature)?;
-        Ok(Self {
-            payload,
-            key,
-            signature,
-        })
+        Ok(Self { payload, key, signature })
     }
 
     /// The value.
@@ -81,18 +64,12 @@ impl<T: Canonical + Clone> Signed<T> {
 
     /// The canonical bytes of the statement.
     pub fn to_bytes(&self) -> Vec<u8> {
-        crate::cbor::encode(&Wire(
-            T::TAG.to_owned(),
-            self.payload.clone(),
-            self.key,
-            self.signature,
-        ))
+        crate::cbor::encode(&Wire(T::TAG.to_owned(), self.payload.clone(), self.key, self.signature))
     }
 
     /// Reads and verifies; refuses anything but canonical bytes of at most `T::SIZE_MAX` + 256.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignedError> {
-        let Wire(tag, payload, key, signature) =
-            crate::cbor::decode::<Wire<T>>(T::TAG, T::SIZE_MAX + 256, bytes)?;
+        let Wire(tag, payload, key, signature) = crate::cbor::decode::<Wire<T>>(T::TAG, T::SIZE_MAX + 256, bytes)?;
         if tag != T::TAG {
             return Err(SignedError::Tag(T::TAG));
         }

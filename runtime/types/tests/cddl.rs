@@ -23,8 +23,7 @@ fn folder(name: &str) -> std::path::PathBuf {
 }
 
 fn schema(kind: &str, others: &[&str]) -> String {
-    let read =
-        |name: &str| fs::read_to_string(folder("cddl").join(format!("{name}.cddl"))).unwrap();
+    let read = |name: &str| fs::read_to_string(folder("cddl").join(format!("{name}.cddl"))).unwrap();
     let mut parts = vec![read(kind)];
     parts.extend(others.iter().map(|name| read(name)));
     parts.push(read("common"));
@@ -37,14 +36,8 @@ fn golden(prefix: &str) -> Vec<(String, Vec<u8>)> {
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
         .map(|entry| {
-            let text: String = fs::read_to_string(entry.path())
-                .unwrap()
-                .split_whitespace()
-                .collect();
-            (
-                entry.file_name().to_string_lossy().into_owned(),
-                hex::decode(text).unwrap(),
-            )
+            let text: String = fs::read_to_string(entry.path()).unwrap().split_whitespace().collect();
+            (entry.file_name().to_string_lossy().into_owned(), hex::decode(text).unwrap())
         })
         .collect();
     found.sort();
@@ -57,8 +50,7 @@ fn each_kind_is_described_by_its_schema() {
     for (kind, others, prefix) in KINDS {
         let schema = schema(kind, others);
         for (name, bytes) in golden(prefix) {
-            cddl::validate_cbor_from_slice(&schema, &bytes, None)
-                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            cddl::validate_cbor_from_slice(&schema, &bytes, None).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
 }
@@ -68,9 +60,6 @@ fn no_schema_describes_another_kind() {
     for (kind, others, _) in KINDS.iter().filter(|(kind, ..)| *kind != "frontier") {
         let schema = schema(kind, others);
         let (name, bytes) = golden("frontier").remove(0);
-        assert!(
-            cddl::validate_cbor_from_slice(&schema, &bytes, None).is_err(),
-            "{kind} describes {name}"
-        );
+        assert!(cddl::validate_cbor_from_slice(&schema, &bytes, None).is_err(), "{kind} describes {name}");
     }
 }

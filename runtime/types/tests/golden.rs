@@ -17,41 +17,25 @@ where
 {
     let bytes = cbor::encode(value);
     bytes_match(name, &bytes);
-    assert_eq!(
-        &cbor::decode::<T>("sample", 1 << 20, &bytes).unwrap(),
-        value,
-        "{name} does not read back"
-    );
+    assert_eq!(&cbor::decode::<T>("sample", 1 << 20, &bytes).unwrap(), value, "{name} does not read back");
 }
 
 #[track_caller]
 fn bytes_match(name: &str, bytes: &[u8]) {
-    let path = format!(
-        "{}/tests/data/golden/{name}.hex",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let path = format!("{}/tests/data/golden/{name}.hex", env!("CARGO_MANIFEST_DIR"));
     if std::env::var("AGORA_GOLDEN").is_ok_and(|word| word == "write") {
-        let lines: Vec<String> = hex::encode(bytes)
-            .as_bytes()
-            .chunks(120)
-            .map(|l| String::from_utf8_lossy(l).into())
-            .collect();
+        let lines: Vec<String> =
+            hex::encode(bytes).as_bytes().chunks(120).map(|l| String::from_utf8_lossy(l).into()).collect();
         std::fs::write(&path, lines.join("\n") + "\n").unwrap();
     }
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let expected = hex::decode(text.split_whitespace().collect::<String>()).unwrap();
-    assert_eq!(
-        hex::encode(bytes),
-        hex::encode(expected),
-        "the bytes of `{name}` have changed"
-    );
+    assert_eq!(hex::encode(bytes), hex::encode(expected), "the bytes of `{name}` have changed");
 }
 
 fn batch() -> Batch {
-    let entries: Vec<Entry> = commands()
-        .into_iter()
-        .map(|(command, key)| Entry::sign(&network(), command, &key))
-        .collect();
+    let entries: Vec<Entry> =
+        commands().into_iter().map(|(command, key)| Entry::sign(&network(), command, &key)).collect();
     let mut outcomes = vec![Outcome::OK; entries.len()];
     outcomes[1] = Outcome::refused(Code::PendingNotFound);
     let body = Body { entries, outcomes }.to_bytes();
@@ -76,10 +60,7 @@ fn batch() -> Batch {
 #[test]
 fn every_command_keeps_its_bytes() {
     for (command, _) in commands() {
-        golden(
-            &format!("command-{:02}-{}", command.kind(), command.kind_name()),
-            &command,
-        );
+        golden(&format!("command-{:02}-{}", command.kind(), command.kind_name()), &command);
     }
 }
 
@@ -89,18 +70,9 @@ fn entries_batches_and_their_headers_keep_their_bytes() {
     let digest = eip712::command_digest(&network(), &command);
     let gas_max = Amount::from_atoms(9);
     let account = seller().address();
-    let signature = seller().sign(&eip712::submission_digest(
-        &network(),
-        &account,
-        &digest,
-        gas_max,
-    ));
+    let signature = seller().sign(&eip712::submission_digest(&network(), &account, &digest, gas_max));
     let entry = Entry {
-        submitter: Some(Submitter {
-            account,
-            gas_max,
-            signature,
-        }),
+        submitter: Some(Submitter { account, gas_max, signature }),
         ..Entry::sign(&network(), command, &key).linked()
     };
     golden("entry", &entry);
@@ -156,24 +128,15 @@ fn statements_keep_their_bytes_and_read_back_verified() {
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[at] ^= 1;
-        assert!(
-            Signed::<agora_types::command::KeyStatement>::from_bytes(&changed).is_err(),
-            "byte {at}"
-        );
+        assert!(Signed::<agora_types::command::KeyStatement>::from_bytes(&changed).is_err(), "byte {at}");
     }
 }
 
 #[test]
 fn derived_ids_and_system_accounts_keep_their_bytes() {
     bytes_match("listing-id", listing().as_bytes());
-    bytes_match(
-        "listing-account",
-        agora_types::Address::listing(&listing()).as_bytes(),
-    );
-    bytes_match(
-        "system-commons",
-        agora_types::Address::system("commons").as_bytes(),
-    );
+    bytes_match("listing-account", agora_types::Address::listing(&listing()).as_bytes());
+    bytes_match("system-commons", agora_types::Address::system("commons").as_bytes());
     bytes_match("channel-id", channel().as_bytes());
 }
 

@@ -14,23 +14,11 @@ fn hash(text: &str) -> Hash {
 #[test]
 fn x402_digests_equal_the_published_golden_vectors() {
     let network = network();
-    assert_eq!(
-        payer().address().to_string(),
-        "0x70997970c51812dc3a010c7d01b50e0d17dc79c8"
-    );
-    assert_eq!(
-        seller().address().to_string(),
-        "0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc"
-    );
-    assert_eq!(
-        facilitator().address().to_string(),
-        "0x90f79bf6eb2c4f870365e785982e1f101e93b906"
-    );
+    assert_eq!(payer().address().to_string(), "0x70997970c51812dc3a010c7d01b50e0d17dc79c8");
+    assert_eq!(seller().address().to_string(), "0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc");
+    assert_eq!(facilitator().address().to_string(), "0x90f79bf6eb2c4f870365e785982e1f101e93b906");
     let channel = config().id(&network);
-    assert_eq!(
-        channel.to_string(),
-        "0x105bee45b4b1a9209db98b602822dd6a4e27c8ef6760685aa7451dfd0e1ecbe0"
-    );
+    assert_eq!(channel.to_string(), "0x105bee45b4b1a9209db98b602822dd6a4e27c8ef6760685aa7451dfd0e1ecbe0");
     assert_eq!(
         eip712::voucher_digest(&network, &channel, Amount::from_atoms(5_000)),
         hash("0x1128575520737c11875adf5dc7b8e4a6edbfd0b1ffac68a7a0df9128d589826e")
@@ -38,14 +26,7 @@ fn x402_digests_equal_the_published_golden_vectors() {
     let nonce = Hash::new([0x11; 32]);
     let (from, to) = (payer().address(), seller().address());
     assert_eq!(
-        eip712::exact_digest(
-            &network,
-            &from,
-            &to,
-            Amount::from_atoms(1_000),
-            0..1_900_000_000,
-            &nonce
-        ),
+        eip712::exact_digest(&network, &from, &to, Amount::from_atoms(1_000), 0..1_900_000_000, &nonce),
         hash("0x28f578c3393df144478463e0329070e708bf0cedc4631a2f42c15f5eda9e9b5d")
     );
     let mut salt = [0; 32];
@@ -62,10 +43,7 @@ fn every_command_has_the_digest_and_the_signature_that_viem_makes() {
     let file: serde_json::Value = serde_json::from_str(text).unwrap();
     let vectors = file["vectors"].as_array().unwrap();
     let find = |name: &str| {
-        let vector = vectors
-            .iter()
-            .find(|v| v["name"] == name)
-            .unwrap_or_else(|| panic!("no vector for {name}"));
+        let vector = vectors.iter().find(|v| v["name"] == name).unwrap_or_else(|| panic!("no vector for {name}"));
         let digest = hash(vector["digest"].as_str().unwrap());
         let signature: WalletSignature = vector["signature"].as_str().unwrap().parse().unwrap();
         (digest, signature)
@@ -76,51 +54,26 @@ fn every_command_has_the_digest_and_the_signature_that_viem_makes() {
         let name = command.kind_name();
         assert_eq!(usize::from(command.kind()), number, "{name}");
         let (digest, signature) = find(name);
-        assert_eq!(
-            eip712::command_digest(&network(), command),
-            digest,
-            "{name}"
-        );
+        assert_eq!(eip712::command_digest(&network(), command), digest, "{name}");
         assert_eq!(key.sign(&digest), signature, "{name}");
         assert_eq!(command.signer(), Some(key.address()), "{name}");
         assert_eq!(signature.verify(&digest, &key.address()), Ok(()), "{name}");
     }
     assert_eq!(voucher().signature, find("voucher").1);
     let first = eip712::command_digest(&network(), &commands[0].0);
-    let submission = eip712::submission_digest(
-        &network(),
-        &seller().address(),
-        &first,
-        Amount::from_atoms(9),
-    );
+    let submission = eip712::submission_digest(&network(), &seller().address(), &first, Amount::from_atoms(9));
     assert_eq!(submission, find("submission").0);
 }
 
 #[test]
 fn a_signature_for_one_network_means_nothing_on_another() {
-    let other = Network {
-        chain_id: network().chain_id + 1,
-        ..network()
-    };
-    let asset = Network {
-        asset: payer().address(),
-        ..network()
-    };
+    let other = Network { chain_id: network().chain_id + 1, ..network() };
+    let asset = Network { asset: payer().address(), ..network() };
     for (command, _) in commands() {
         let digest = eip712::command_digest(&network(), &command);
-        assert_ne!(
-            digest,
-            eip712::command_digest(&other, &command),
-            "{}",
-            command.kind_name()
-        );
+        assert_ne!(digest, eip712::command_digest(&other, &command), "{}", command.kind_name());
         if !matches!(command.kind_name(), "claim" | "refund") {
-            assert_ne!(
-                digest,
-                eip712::command_digest(&asset, &command),
-                "{}",
-                command.kind_name()
-            );
+            assert_ne!(digest, eip712::command_digest(&asset, &command), "{}", command.kind_name());
         }
     }
     assert!(voucher().verify(&other, &payer().address()).is_err());
@@ -150,36 +103,13 @@ fn malleable_and_malformed_wallet_signatures_are_refused() {
     };
     assert_eq!(with(&negated), Err(KeyError::BadSignature), "high s");
     for v in [0, 1, 26, 29, 255] {
-        assert_eq!(
-            with(&|bytes: &mut [u8; 65]| bytes[64] = v),
-            Err(KeyError::BadSignature),
-            "v {v}"
-        );
+        assert_eq!(with(&|bytes: &mut [u8; 65]| bytes[64] = v), Err(KeyError::BadSignature), "v {v}");
     }
-    assert_eq!(
-        with(&|bytes: &mut [u8; 65]| bytes[..32].fill(0)),
-        Err(KeyError::BadSignature),
-        "zero r"
-    );
-    assert_eq!(
-        with(&|bytes: &mut [u8; 65]| bytes[32..64].fill(0)),
-        Err(KeyError::BadSignature),
-        "zero s"
-    );
-    assert_eq!(
-        with(&|bytes: &mut [u8; 65]| bytes[..32].fill(255)),
-        Err(KeyError::BadSignature),
-        "overlarge r"
-    );
-    assert_eq!(
-        with(&|bytes: &mut [u8; 65]| bytes[5] ^= 1),
-        Err(KeyError::BadSignature),
-        "another r"
-    );
-    assert!(
-        good.verify(&Hash::sha256("another"), &payer().address())
-            .is_err()
-    );
+    assert_eq!(with(&|bytes: &mut [u8; 65]| bytes[..32].fill(0)), Err(KeyError::BadSignature), "zero r");
+    assert_eq!(with(&|bytes: &mut [u8; 65]| bytes[32..64].fill(0)), Err(KeyError::BadSignature), "zero s");
+    assert_eq!(with(&|bytes: &mut [u8; 65]| bytes[..32].fill(255)), Err(KeyError::BadSignature), "overlarge r");
+    assert_eq!(with(&|bytes: &mut [u8; 65]| bytes[5] ^= 1), Err(KeyError::BadSignature), "another r");
+    assert!(good.verify(&Hash::sha256("another"), &payer().address()).is_err());
     assert!(good.verify(&digest, &seller().address()).is_err());
 }
 
@@ -197,30 +127,13 @@ fn statements_by_small_order_keys_are_refused() {
 
 #[test]
 fn the_receipt_tree_has_the_roots_of_rfc_6962() {
-    assert_eq!(
-        merkle::leaf_hash(b""),
-        hash("0x6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d")
-    );
-    let leaves: Vec<Hash> = [
-        "",
-        "00",
-        "10",
-        "2021",
-        "3031",
-        "40414243",
-        "5051525354555657",
-        "606162636465666768696a6b6c6d6e6f",
-    ]
-    .iter()
-    .map(|text| merkle::leaf_hash(&hex::decode(text).unwrap()))
-    .collect();
+    assert_eq!(merkle::leaf_hash(b""), hash("0x6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"));
+    let leaves: Vec<Hash> =
+        ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
+            .iter()
+            .map(|text| merkle::leaf_hash(&hex::decode(text).unwrap()))
+            .collect();
     assert_eq!(merkle::root(&[]), Hash::sha256(""));
-    assert_eq!(
-        merkle::root(&leaves[..7]),
-        hash("0xddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c")
-    );
-    assert_eq!(
-        merkle::root(&leaves),
-        hash("0x5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328")
-    );
+    assert_eq!(merkle::root(&leaves[..7]), hash("0xddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c"));
+    assert_eq!(merkle::root(&leaves), hash("0x5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"));
 }

@@ -1,16 +1,12 @@
 //! What a reader of amounts, ids, bytes and proofs can rely on.
 
 use agora_types::merkle::{self, Frontier};
-use agora_types::{
-    Address, Amount, CAP, CallId, Canonical, Code, CommandId, Hash, ListingId, Timestamp, cbor,
-};
+use agora_types::{Address, Amount, CAP, CallId, Canonical, Code, CommandId, Hash, ListingId, Timestamp, cbor};
 use proptest::prelude::*;
 
 #[track_caller]
 fn amount(text: &str) -> Result<u128, Code> {
-    text.parse::<Amount>()
-        .map(Amount::atoms)
-        .map_err(|error| error.code())
+    text.parse::<Amount>().map(Amount::atoms).map_err(|error| error.code())
 }
 
 #[test]
@@ -26,19 +22,14 @@ fn decimal_text_with_at_most_18_places_is_an_amount() {
 #[test]
 fn anything_else_is_refused_with_a_code_that_says_why() {
     for text in [
-        "", "-1", "+1", "1e3", "1E3", "0x10", " 1", "1 ", "1,5", "1_000", ".5", "1.", ".", "1.2.3",
-        "NaN", "inf", "١", "1\0",
+        "", "-1", "+1", "1e3", "1E3", "0x10", " 1", "1 ", "1,5", "1_000", ".5", "1.", ".", "1.2.3", "NaN", "inf", "١",
+        "1\0",
     ] {
         assert_eq!(amount(text), Err(Code::AmountNotDecimal), "{text:?}");
     }
     assert_eq!(amount("1.0000000000000000001"), Err(Code::AmountTooPrecise));
     assert_eq!(amount("0.0000000000000000000"), Err(Code::AmountTooPrecise));
-    for text in [
-        "1000000000.000000000000000001",
-        "1000000001",
-        &format!("1{}", "0".repeat(30)),
-        &"9".repeat(1_000),
-    ] {
+    for text in ["1000000000.000000000000000001", "1000000001", &format!("1{}", "0".repeat(30)), &"9".repeat(1_000)] {
         assert_eq!(amount(text), Err(Code::AmountAboveCap), "{text:?}");
     }
 }
@@ -47,19 +38,8 @@ fn anything_else_is_refused_with_a_code_that_says_why() {
 fn json_amounts_are_strings_of_atoms() {
     let text = serde_json::to_string(&Amount::from_open(3)).unwrap();
     assert_eq!(text, "\"3000000000000000000\"");
-    assert_eq!(
-        serde_json::from_str::<Amount>(&text).unwrap(),
-        Amount::from_open(3)
-    );
-    for bad in [
-        "3",
-        "\"03\"",
-        "\"-3\"",
-        "\"3.0\"",
-        "\"\"",
-        "\"1e3\"",
-        "\"340282366920938463463374607431768211456\"",
-    ] {
+    assert_eq!(serde_json::from_str::<Amount>(&text).unwrap(), Amount::from_open(3));
+    for bad in ["3", "\"03\"", "\"-3\"", "\"3.0\"", "\"\"", "\"1e3\"", "\"340282366920938463463374607431768211456\""] {
         assert!(serde_json::from_str::<Amount>(bad).is_err(), "{bad}");
     }
 }
@@ -88,20 +68,8 @@ fn hexadecimal_words_are_read_exactly_or_not_at_all() {
     let text = "0x70997970c51812dc3a010c7d01b50e0d17dc79c8";
     let address: Address = text.parse().unwrap();
     assert_eq!(address.to_string(), text);
-    assert_eq!(
-        "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
-            .parse::<Address>()
-            .unwrap(),
-        address
-    );
-    for bad in [
-        "",
-        "0x",
-        &text[2..],
-        &text[..40],
-        &format!("{text}00"),
-        "0xzz997970c51812dc3a010c7d01b50e0d17dc79c8",
-    ] {
+    assert_eq!("0x70997970C51812dc3A010C7d01b50e0d17dc79C8".parse::<Address>().unwrap(), address);
+    for bad in ["", "0x", &text[2..], &text[..40], &format!("{text}00"), "0xzz997970c51812dc3a010c7d01b50e0d17dc79c8"] {
         assert!(bad.parse::<Address>().is_err(), "{bad}");
     }
 }
@@ -118,17 +86,11 @@ fn a_listing_keeps_its_id_and_two_owners_never_share_one() {
 fn codes_are_numbered_once_and_named_once() {
     let mut numbers: Vec<u16> = Code::ALL.iter().map(|code| code.number()).collect();
     let mut texts: Vec<&str> = Code::ALL.iter().map(|code| code.text()).collect();
-    assert!(
-        numbers.windows(2).all(|pair| pair[0] < pair[1]),
-        "the registry is in the order of its numbers"
-    );
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "the registry is in the order of its numbers");
     numbers.dedup();
     texts.sort_unstable();
     texts.dedup();
-    assert_eq!(
-        (numbers.len(), texts.len()),
-        (Code::ALL.len(), Code::ALL.len())
-    );
+    assert_eq!((numbers.len(), texts.len()), (Code::ALL.len(), Code::ALL.len()));
     for code in Code::ALL {
         assert_eq!(Code::from_number(code.number()), Some(*code));
         assert!(code.text().split_once('.').is_some(), "{code}");
@@ -168,11 +130,7 @@ fn genesis_rules_are_named_when_broken() {
         operator: Address::new([1; 20]),
         checkpoint_key: agora_types::key::StatementKey::new([0; 32]),
         parameters: Parameters::default(),
-        allocations: vec![Allocation {
-            account: Address::new([2; 20]),
-            amount: CAP,
-            vesting: None,
-        }],
+        allocations: vec![Allocation { account: Address::new([2; 20]), amount: CAP, vesting: None }],
     };
     assert_eq!(good.check(), Ok(()));
     let broken = |change: &dyn Fn(&mut Genesis)| {
@@ -190,9 +148,7 @@ fn genesis_rules_are_named_when_broken() {
 }
 
 fn leaves(count: usize) -> Vec<Hash> {
-    (0..count)
-        .map(|n| merkle::leaf_hash(&(n as u64).to_be_bytes()))
-        .collect()
+    (0..count).map(|n| merkle::leaf_hash(&(n as u64).to_be_bytes())).collect()
 }
 
 proptest! {

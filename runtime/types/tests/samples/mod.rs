@@ -1,27 +1,16 @@
 //! One value of each kind, the same ones as in `tests/data/eip712.mjs`.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses a part of them"
-)]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of them")]
 
 use agora_types::channel::{ChannelConfig, Voucher};
 use agora_types::command::*;
 use agora_types::eip712::Network;
 use agora_types::genesis::{Allocation, Genesis, Parameters, Vesting};
 use agora_types::key::{StatementSigner, WalletKey};
-use agora_types::{
-    Address, Amount, CallId, Canonical, ChannelId, CommandId, DatanetId, Hash, ListingId, Timestamp,
-};
+use agora_types::{Address, Amount, CallId, Canonical, ChannelId, CommandId, DatanetId, Hash, ListingId, Timestamp};
 
 pub fn network() -> Network {
-    Network {
-        chain_id: 4_020_711,
-        asset: "0x4F50454E00000000000000000000000000000001"
-            .parse()
-            .unwrap(),
-    }
+    Network { chain_id: 4_020_711, asset: "0x4F50454E00000000000000000000000000000001".parse().unwrap() }
 }
 
 /// Payer, seller, facilitator: the well-known development keys of Ethereum tools.
@@ -56,12 +45,7 @@ pub fn config() -> ChannelConfig {
 }
 
 pub fn voucher() -> Voucher {
-    Voucher::sign(
-        &network(),
-        config().id(&network()),
-        Amount::from_atoms(5_000),
-        &payer(),
-    )
+    Voucher::sign(&network(), config().id(&network()), Amount::from_atoms(5_000), &payer())
 }
 
 fn head() -> Head {
@@ -73,10 +57,7 @@ fn head() -> Head {
 }
 
 fn facilitator_head() -> Head {
-    Head {
-        signer: facilitator().address(),
-        ..head()
-    }
+    Head { signer: facilitator().address(), ..head() }
 }
 
 fn call_id() -> CallId {
@@ -102,10 +83,7 @@ pub fn commands() -> Vec<(Command, WalletKey)> {
                 head: head(),
                 credit: seller().address(),
                 amount,
-                pending: Some(Pending {
-                    timeout_s: 60,
-                    settler: facilitator().address(),
-                }),
+                pending: Some(Pending { timeout_s: 60, settler: facilitator().address() }),
                 reference: 77,
                 receipt: Some(5),
             }),
@@ -138,14 +116,7 @@ pub fn commands() -> Vec<(Command, WalletKey)> {
             }),
             payer(),
         ),
-        (
-            Command::RevokeKey(RevokeKey {
-                head: head(),
-                kind: KeyKind::Receipt,
-                key,
-            }),
-            payer(),
-        ),
+        (Command::RevokeKey(RevokeKey { head: head(), kind: KeyKind::Receipt, key }), payer()),
         (
             Command::Deposit(Deposit {
                 config: config(),
@@ -167,35 +138,10 @@ pub fn commands() -> Vec<(Command, WalletKey)> {
             }),
             facilitator(),
         ),
-        (
-            Command::Settle(Settle {
-                head: head(),
-                receiver: seller().address(),
-            }),
-            payer(),
-        ),
-        (
-            Command::Refund(Refund {
-                config: config(),
-                nonce: 3,
-                amount: Amount::from_atoms(600),
-            }),
-            facilitator(),
-        ),
-        (
-            Command::WithdrawStart(WithdrawStart {
-                head: head(),
-                channel: config().id(&network()),
-            }),
-            payer(),
-        ),
-        (
-            Command::WithdrawFinish(WithdrawFinish {
-                head: head(),
-                channel: config().id(&network()),
-            }),
-            payer(),
-        ),
+        (Command::Settle(Settle { head: head(), receiver: seller().address() }), payer()),
+        (Command::Refund(Refund { config: config(), nonce: 3, amount: Amount::from_atoms(600) }), facilitator()),
+        (Command::WithdrawStart(WithdrawStart { head: head(), channel: config().id(&network()) }), payer()),
+        (Command::WithdrawFinish(WithdrawFinish { head: head(), channel: config().id(&network()) }), payer()),
         (
             Command::RegisterListing(RegisterListing {
                 head: head(),
@@ -203,14 +149,8 @@ pub fn commands() -> Vec<(Command, WalletKey)> {
                 model_owner: seller().address(),
                 hosts: vec![facilitator().address(), seller().address()],
                 datanets: vec![
-                    DatanetShare {
-                        datanet: DatanetId::new([0x41; 32]),
-                        weight: 3,
-                    },
-                    DatanetShare {
-                        datanet: DatanetId::new([0x42; 32]),
-                        weight: 1,
-                    },
+                    DatanetShare { datanet: DatanetId::new([0x41; 32]), weight: 3 },
+                    DatanetShare { datanet: DatanetId::new([0x42; 32]), weight: 1 },
                 ],
                 base_hash: Hash::new([0x51; 32]),
                 adapter_hash: Some(Hash::new([0x52; 32])),
@@ -226,14 +166,8 @@ pub fn commands() -> Vec<(Command, WalletKey)> {
                 root: Hash::new([0x61; 32]),
                 tree_size: 9,
                 members: vec![
-                    Member {
-                        account: Address::new([0x11; 20]),
-                        weight: 5,
-                    },
-                    Member {
-                        account: Address::new([0x12; 20]),
-                        weight: 2,
-                    },
+                    Member { account: Address::new([0x11; 20]), weight: 5 },
+                    Member { account: Address::new([0x12; 20]), weight: 2 },
                 ],
             }),
             payer(),
@@ -260,13 +194,7 @@ pub fn commands() -> Vec<(Command, WalletKey)> {
             }),
             facilitator(),
         ),
-        (
-            Command::ReleaseVested(ReleaseVested {
-                head: head(),
-                allocation: 4,
-            }),
-            payer(),
-        ),
+        (Command::ReleaseVested(ReleaseVested { head: head(), allocation: 4 }), payer()),
     ]
 }
 
@@ -281,11 +209,7 @@ pub fn genesis() -> Genesis {
         checkpoint_key: statement_signer().public(),
         parameters: Parameters::default(),
         allocations: vec![
-            Allocation {
-                account: payer().address(),
-                amount: Amount::from_open(1_000),
-                vesting: None,
-            },
+            Allocation { account: payer().address(), amount: Amount::from_open(1_000), vesting: None },
             Allocation {
                 account: seller().address(),
                 amount: Amount::from_open(500),
