@@ -16,6 +16,7 @@ pub mod genesis;
 pub mod key;
 pub mod merkle;
 mod signed;
+pub mod table;
 mod time;
 
 pub use amount::{Amount, AmountError, CAP, DECIMALS};
