@@ -1,3 +1,25 @@
 //! The whole economy as one pure state machine: every command, one `apply`, and the ports to the outside world.
+//!
+//! A command enters as an [`Entry`](agora_types::batch::Entry), is verified once ([`Verified`]), sequenced into a batch
+//! ([`Sequencer`]) and applied ([`Economy::apply`]). Nothing here has a clock, a disk or randomness.
 
+mod apply;
+mod calls;
+mod channels;
 pub mod ports;
+mod registry;
+mod root;
+mod sequencer;
+mod state;
+#[cfg(feature = "testkit")]
+#[doc(hidden)]
+pub mod testkit;
+mod verified;
+
+pub use apply::{Applied, Event};
+pub use calls::{CallRecord, Finished, OpenCall, PriorCalls, declared_attribution, final_legs, settle_legs};
+pub use registry::{DatanetRecord, KeyRecord, ListingRecord};
+pub use root::StateRoot;
+pub use sequencer::{Halt, Proposed, Sequencer};
+pub use state::{Economy, Rules, State};
+pub use verified::Verified;
