@@ -28,6 +28,9 @@ pub fn call_key(payer: &Address, call: &CallId) -> Vec<u8> {
     [payer.as_bytes().as_slice(), call.as_bytes()].concat()
 }
 
+/// A key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
 /// The newest durable batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
@@ -105,7 +108,7 @@ pub trait LogStore: Send {
     fn record(&self, index: Index, key: &[u8]) -> Result<Option<Vec<u8>>, LogFault>;
 
     /// Keys and values of an index from `from` (inclusive) on, in order of keys, at most `limit`.
-    fn records_from(&self, index: Index, from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, LogFault>;
+    fn records_from(&self, index: Index, from: &[u8], limit: usize) -> Result<Vec<Row>, LogFault>;
 
     /// Keeps a snapshot durably; the two newest are kept.
     fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), LogFault>;

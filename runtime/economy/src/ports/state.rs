@@ -1,6 +1,6 @@
 //! Small durable state beside the ledger: the seller's journal, agents' keys and outboxes, as ordered tables of bytes.
 
-use super::log::LogFault;
+use super::log::{LogFault, Row};
 
 /// The tables. The numbers are table numbers on disk; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,5 +41,5 @@ pub trait StateStore: Send + Sync {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, LogFault>;
 
     /// Keys that begin with `prefix`, with their values, in order, at most `limit`.
-    fn list(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, LogFault>;
+    fn list(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Vec<Row>, LogFault>;
 }
