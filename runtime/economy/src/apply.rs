@@ -152,6 +152,9 @@ impl Economy {
     }
 
     fn one(&mut self, verified: &Verified, context: &mut Context<'_>) -> Result<(), Refused> {
+        if let Some(answer) = self.known_call(verified, context) {
+            return answer.map_err(Refused::ById);
+        }
         let command = &verified.entry().command;
         if let Some(head) = command.head() {
             match self.check_head(head, verified, context.now).map_err(Refused::ById)? {

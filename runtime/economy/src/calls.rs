@@ -6,7 +6,7 @@ use agora_channels::claim;
 use agora_ledger::{Posting, SystemAccount, split};
 use agora_receipts::receipt::DECLARED_WEIGHTS;
 use agora_receipts::{Attribution, Kind, Leg, Receipt, Role, ShareTotal};
-use agora_types::command::{FinalizeCall, SettleCall};
+use agora_types::command::{Command, FinalizeCall, SettleCall};
 use agora_types::genesis::Split;
 use agora_types::merkle::leaf_hash;
 use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, Code, Hash, ListingId, Signed, Timestamp};
@@ -15,6 +15,7 @@ use minicbor::{Decode, Encode};
 use crate::apply::{Context, Event};
 use crate::registry::ListingRecord;
 use crate::state::Economy;
+use crate::verified::Verified;
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -170,6 +171,24 @@ impl Economy {
         recent.or_else(open).or_else(prior)
     }
 
+    /// The answer to a command about a call that was settled or finished before, whatever its head says: calls are
+    /// remembered for ever, heads for minutes, and a host that was away must still learn that it was paid.
+    pub(crate) fn known_call(&self, verified: &Verified, context: &Context<'_>) -> Option<Result<(), Code>> {
+        let record = self.call_record(context, &verified.call()?)?;
+        match (&verified.entry().command, record.finished) {
+            (Command::SettleCall(command), _) => {
+                let content = content(&verified.channels()[0], command.charge, &command.receipt);
+                Some(if record.content == content { Ok(()) } else { Err(Code::CallDifferent) })
+            }
+            (Command::FinalizeCall(command), Some(finished)) => Some(match finished.leaf {
+                None => Err(Code::CallTooLate),
+                Some(leaf) if leaf == leaf_hash(&command.receipt) => Ok(()),
+                Some(_) => Err(Code::CallFinal),
+            }),
+            (_, _) => None,
+        }
+    }
+
     pub(crate) fn settle_call(
         &mut self,
         command: &SettleCall,
@@ -182,9 +201,6 @@ impl Economy {
         }
         let key = (command.config.payer, command.call_id);
         let content = content(&id, command.charge, &command.receipt);
-        if let Some(known) = self.call_record(context, &key) {
-            return if known.content == content { Ok(()) } else { Err(Code::CallDifferent) };
-        }
         let host = command.head.signer;
         let listing_id = receipt.payload().listing.ok_or(Code::ReceiptMismatch)?;
         let listing = self.state.listings.get(&listing_id).ok_or(Code::ListingNotFound)?;
@@ -282,15 +298,8 @@ impl Economy {
         context: &mut Context<'_>,
     ) -> Result<(), Code> {
         let key = (command.payer, command.call_id);
-        let record = self.call_record(context, &key).ok_or(Code::CallNotFound)?;
-        if let Some(finished) = record.finished {
-            return match finished.leaf {
-                None => Err(Code::CallTooLate),
-                Some(leaf) if leaf == leaf_hash(&command.receipt) => Ok(()),
-                Some(_) => Err(Code::CallFinal),
-            };
-        }
         let call = self.state.open_calls.get(&key).ok_or(Code::CallNotFound)?;
+        let record = call.record;
         if call.host != command.head.signer {
             return Err(Code::HostNotListed);
         }

@@ -1,8 +1,10 @@
 //! The sequencer: stamps time, applies, and builds the batch that the log keeps; and replays such batches strictly.
 
+use std::collections::BTreeMap;
+
 use agora_types::batch::{BATCH_ENTRIES_MAX, BATCH_VERSION, Batch, BatchHeader, Body, Entry};
 use agora_types::genesis::Genesis;
-use agora_types::{Canonical, Code, Hash, Timestamp, cbor};
+use agora_types::{Address, Amount, Canonical, Code, Hash, Timestamp, cbor};
 use minicbor::{Decode, Encode};
 
 use crate::apply::Applied;
@@ -101,12 +103,45 @@ impl Sequencer {
         self.prev
     }
 
-    /// Splits off the entries whose submitter cannot pay gas: they never enter the log.
+    /// Splits off what cannot pay its gas and so never enters the log: `(paid, unpaid)`, both in order.
+    ///
+    /// A linked chain stays whole: it is paid as a whole or dropped as a whole. One balance pays for as many entries as
+    /// it covers, in order, so that a submitter with gas for one cannot fill the log with refusals.
     pub fn drop_unpaid(&self, entries: Vec<Verified>) -> (Vec<Verified>, Vec<Verified>) {
-        entries.into_iter().partition(|entry| match self.economy.gas(entry) {
-            Some((account, amount)) => amount.is_zero() || self.economy.available(&account) >= amount,
-            None => false,
-        })
+        let (mut paid, mut unpaid) = (Vec::with_capacity(entries.len()), Vec::new());
+        let mut left: BTreeMap<Address, Amount> = BTreeMap::new();
+        let mut chain = Vec::new();
+        let mut entries = entries.into_iter().peekable();
+        while let Some(entry) = entries.next() {
+            let linked = entry.entry().linked;
+            chain.push(entry);
+            if linked && entries.peek().is_some() {
+                continue;
+            }
+            match self.left_after(&chain, &left) {
+                Some(after) => {
+                    left.extend(after);
+                    paid.append(&mut chain);
+                }
+                None => unpaid.append(&mut chain),
+            }
+        }
+        (paid, unpaid)
+    }
+
+    /// What the payers of a chain's gas have left after it; `None` when one of them cannot pay.
+    fn left_after(&self, chain: &[Verified], before: &BTreeMap<Address, Amount>) -> Option<BTreeMap<Address, Amount>> {
+        let mut after = BTreeMap::new();
+        for entry in chain {
+            let (account, gas) = self.economy.gas(entry)?;
+            if gas.is_zero() {
+                continue;
+            }
+            let known = after.get(&account).or_else(|| before.get(&account)).copied();
+            let has = known.unwrap_or_else(|| self.economy.available(&account));
+            after.insert(account, has.checked_sub(gas)?);
+        }
+        Some(after)
     }
 
     /// Applies `entries` at `now` (or just after the batch before, if the clock fell back) and builds the batch.

@@ -1,0 +1,552 @@
+//! Long random histories against a naive recount: every answer and every balance must be what the recount says, and a
+//! second machine that replays the log must end with the very same bytes.
+//!
+//! `AGORA_SEED=<number>` runs one history; a failure prints the seed of its own.
+
+use std::collections::BTreeMap;
+
+use agora_economy::testkit::{CONTRIBUTORS, FOUNDER, HOST, Kit, OPERATOR, OWNER, PAYER, SESSION, atoms, key};
+use agora_receipts::Receipt;
+use agora_types::batch::Entry;
+use agora_types::channel::{ChannelConfig, Voucher};
+use agora_types::command::*;
+use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, CommandId, Hash, Timestamp};
+
+/// Paid by the channel without a listing.
+const SHOP: u8 = 7;
+const PLAYERS: [u8; 5] = [PAYER, OWNER, OPERATOR, HOST, CONTRIBUTORS[0]];
+const OPEN: u128 = 1_000_000_000_000_000_000;
+
+/// xorshift64*: a history is its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) % sides
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::try_from(self.roll(from.len() as u64)).unwrap()]
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Open,
+    Ended,
+}
+
+struct Hold {
+    from: Address,
+    to: Address,
+    amount: u128,
+    settler: Address,
+    until: u64,
+    held: Held,
+}
+
+#[derive(Default)]
+struct Pipe {
+    deposited: u128,
+    refunded: u128,
+    claimed: u128,
+    nonce: u64,
+    last: Option<(u64, u128)>,
+    leaving: Option<u64>,
+}
+
+impl Pipe {
+    fn unclaimed(&self) -> u128 {
+        self.deposited - self.refunded - self.claimed
+    }
+}
+
+struct Call {
+    receipt: Vec<u8>,
+    part: u128,
+    deadline: u64,
+    finished: Option<Option<Vec<u8>>>,
+}
+
+/// The recount: plain maps, no double entry, no code shared with the state machine.
+#[derive(Default)]
+struct Recount {
+    now: u64,
+    free: BTreeMap<Address, u128>,
+    holds: BTreeMap<(Address, CommandId), Hold>,
+    pipes: BTreeMap<ChannelId, Pipe>,
+    nonces: BTreeMap<(ChannelId, Hash), (u64, Command)>,
+    unsettled: u128,
+    calls: BTreeMap<CallId, Call>,
+    ids: BTreeMap<(Address, CommandId), (u64, bool)>,
+    vested: u128,
+    start: u64,
+}
+
+fn pot(name: &str) -> Address {
+    Address::system(name)
+}
+
+fn shares(amount: u128, weights: &[u128]) -> Vec<u128> {
+    let whole: u128 = weights.iter().sum();
+    let mut parts: Vec<u128> = weights.iter().map(|w| amount * w / whole).collect();
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(amount * weights[*i] % whole));
+    let left = amount - parts.iter().sum::<u128>();
+    for i in order.into_iter().take(usize::try_from(left).unwrap()) {
+        parts[i] += 1;
+    }
+    parts
+}
+
+impl Recount {
+    fn gain(&mut self, account: Address, amount: u128) {
+        *self.free.entry(account).or_default() += amount;
+    }
+
+    fn lose(&mut self, account: Address, amount: u128) -> bool {
+        match self.free.get_mut(&account) {
+            Some(free) if *free >= amount => *free -= amount,
+            Some(_) | None => return false,
+        }
+        true
+    }
+
+    fn pass_time(&mut self, now: u64) {
+        self.now = now;
+        let mut freed = Vec::new();
+        for hold in self.holds.values_mut().filter(|hold| hold.held == Held::Open && hold.until <= now) {
+            hold.held = Held::Ended;
+            freed.push((hold.from, hold.amount));
+        }
+        for call in self.calls.values_mut().filter(|call| call.finished.is_none() && call.deadline <= now) {
+            call.finished = Some(None);
+            freed.push((pot("commons"), call.part));
+        }
+        for (account, amount) in freed {
+            self.gain(account, amount);
+        }
+        self.ids.retain(|_, (until, _)| *until > now);
+        let secs = now / 1_000_000_000;
+        self.nonces.retain(|_, (before, _)| *before > secs);
+    }
+
+    /// True when the command must be accepted; then it has happened.
+    fn step(&mut self, kit: &Kit, command: &Command) -> bool {
+        let known_call = match command {
+            Command::SettleCall(c) => self.calls.get(&c.call_id).map(|call| call.receipt == c.receipt),
+            Command::FinalizeCall(c) => match self.calls.get(&c.call_id).map(|call| &call.finished) {
+                Some(Some(Some(last))) => Some(*last == c.receipt),
+                Some(Some(None)) => Some(false),
+                Some(None) | None => None,
+            },
+            _ => None,
+        };
+        if let Some(same) = known_call {
+            return same;
+        }
+        let Some(head) = command.head().copied() else { return self.act(kit, command) };
+        if let Some((_, accepted)) = self.ids.get(&(head.signer, head.id)) {
+            return *accepted;
+        }
+        if head.expires_at.as_nanos() <= self.now {
+            return false;
+        }
+        let accepted = self.act(kit, command);
+        self.ids.insert((head.signer, head.id), (head.expires_at.as_nanos(), accepted));
+        accepted
+    }
+
+    fn act(&mut self, kit: &Kit, command: &Command) -> bool {
+        let network = kit.network();
+        match command {
+            Command::Transfer(c) => {
+                let (from, amount) = (c.head.signer, c.amount.atoms());
+                if from == c.credit || amount == 0 || !self.lose(from, amount) {
+                    return false;
+                }
+                let Some(pending) = c.pending else {
+                    self.gain(c.credit, amount);
+                    return true;
+                };
+                let until = self.now + u64::from(pending.timeout_s) * 1_000_000_000;
+                let (settler, held) = (pending.settler, Held::Open);
+                self.holds.insert((from, c.head.id), Hold { from, to: c.credit, amount, settler, until, held });
+                true
+            }
+            Command::PostTransfer(c) => {
+                let amount = c.amount.atoms();
+                let Some(hold) = self.holds.get_mut(&(c.pending_signer, c.pending_id)) else { return false };
+                let good = hold.held == Held::Open && hold.settler == c.head.signer;
+                if !good || amount == 0 || amount > hold.amount {
+                    return false;
+                }
+                hold.held = Held::Ended;
+                let (from, to, rest) = (hold.from, hold.to, hold.amount - amount);
+                self.gain(to, amount);
+                self.gain(from, rest);
+                true
+            }
+            Command::VoidTransfer(c) => {
+                let Some(hold) = self.holds.get_mut(&(c.pending_signer, c.pending_id)) else { return false };
+                if hold.held != Held::Open || hold.settler != c.head.signer {
+                    return false;
+                }
+                hold.held = Held::Ended;
+                let (from, amount) = (hold.from, hold.amount);
+                self.gain(from, amount);
+                true
+            }
+            Command::Deposit(c) => {
+                let id = c.config.id(&network);
+                if let Some((_, first)) = self.nonces.get(&(id, c.salt)) {
+                    return first == command;
+                }
+                let amount = c.amount.atoms();
+                if c.valid_before <= self.now / 1_000_000_000 || amount < 1_000_000_000 {
+                    return false;
+                }
+                if !self.lose(c.config.payer, amount) {
+                    return false;
+                }
+                self.pipes.entry(id).or_default().deposited += amount;
+                self.nonces.insert((id, c.salt), (c.valid_before, command.clone()));
+                true
+            }
+            Command::Claim(c) => {
+                let one = &c.claims[0];
+                if one.config.receiver != key(SHOP).address() {
+                    return false;
+                }
+                let Some(pipe) = self.pipes.get_mut(&one.config.id(&network)) else { return false };
+                let (max, total) = (one.max_claimable.atoms(), one.total_claimed.atoms());
+                if total > max || (total > pipe.claimed && max > pipe.deposited - pipe.refunded) {
+                    return false;
+                }
+                self.unsettled += total.saturating_sub(pipe.claimed);
+                pipe.claimed = pipe.claimed.max(total);
+                true
+            }
+            Command::Settle(c) => {
+                let due = std::mem::take(&mut self.unsettled);
+                self.gain(c.receiver, due);
+                due > 0
+            }
+            Command::Refund(c) => {
+                let Some(pipe) = self.pipes.get_mut(&c.config.id(&network)) else { return false };
+                let amount = c.amount.atoms();
+                if pipe.last == Some((c.nonce, amount)) && c.nonce + 1 == pipe.nonce {
+                    return true;
+                }
+                if c.nonce != pipe.nonce || amount == 0 || amount > pipe.unclaimed() {
+                    return false;
+                }
+                pipe.refunded += amount;
+                pipe.last = Some((c.nonce, amount));
+                pipe.nonce += 1;
+                self.gain(c.config.payer, amount);
+                true
+            }
+            Command::WithdrawStart(c) => match self.pipes.get_mut(&c.channel) {
+                Some(pipe) if pipe.leaving.is_none() => {
+                    pipe.leaving = Some(self.now);
+                    true
+                }
+                Some(_) | None => false,
+            },
+            Command::WithdrawFinish(c) => {
+                let Some(pipe) = self.pipes.get_mut(&c.channel) else { return false };
+                if pipe.leaving.is_none_or(|since| self.now < since + 900_000_000_000) {
+                    return false;
+                }
+                let amount = pipe.unclaimed();
+                pipe.refunded += amount;
+                pipe.leaving = None;
+                self.gain(key(PAYER).address(), amount);
+                true
+            }
+            Command::SettleCall(c) => self.settle_call(kit, c),
+            Command::FinalizeCall(c) => {
+                let Some(call) = self.calls.get_mut(&c.call_id) else { return false };
+                call.finished = Some(Some(c.receipt.clone()));
+                let part = call.part;
+                let mut members: Vec<(Address, u128)> =
+                    CONTRIBUTORS.iter().zip([5, 3, 2]).map(|(n, w)| (key(*n).address(), w)).collect();
+                members.sort();
+                let weights: Vec<u128> = members.iter().map(|(_, w)| *w).collect();
+                for ((account, _), amount) in members.iter().zip(shares(part, &weights)) {
+                    self.gain(*account, amount);
+                }
+                true
+            }
+            Command::ReleaseVested(c) => {
+                let elapsed = (self.now - self.start) / 1_000_000_000;
+                let vested = 500 * OPEN * u128::from(elapsed.saturating_sub(100).min(1_000)) / 1_000;
+                let due = vested - self.vested;
+                self.vested = vested;
+                self.gain(c.head.signer, due);
+                due > 0
+            }
+            Command::RegisterKey(_)
+            | Command::RevokeKey(_)
+            | Command::RegisterListing(_)
+            | Command::RegisterDatanet(_) => unreachable!("histories do not roll these"),
+        }
+    }
+
+    fn settle_call(&mut self, kit: &Kit, c: &SettleCall) -> bool {
+        let Some(pipe) = self.pipes.get_mut(&c.config.id(&kit.network())) else { return false };
+        let (charge, total, max) = (c.charge.atoms(), c.cumulative.atoms(), c.max_claimable.atoms());
+        if pipe.claimed + charge != total || total > max || (charge > 0 && max > pipe.deposited - pipe.refunded) {
+            return false;
+        }
+        pipe.claimed = total;
+        let parts = shares(charge, &[5_000, 2_000, 2_000, 500, 500]);
+        let others = [key(OWNER).address(), key(HOST).address(), pot("validators"), pot("platform")];
+        for (account, amount) in others.into_iter().zip(&parts[1..]) {
+            self.gain(account, *amount);
+        }
+        let deadline = self.now + 3_600_000_000_000;
+        let call = Call { receipt: c.receipt.clone(), part: parts[0], deadline, finished: None };
+        self.calls.insert(c.call_id, call);
+        true
+    }
+
+    /// Every account's posted balance, in this book.
+    fn balances(&self) -> BTreeMap<Address, u128> {
+        let mut all = self.free.clone();
+        for hold in self.holds.values().filter(|hold| hold.held == Held::Open) {
+            *all.entry(hold.from).or_default() += hold.amount;
+        }
+        all.insert(pot("escrow"), self.pipes.values().map(Pipe::unclaimed).sum());
+        all.insert(pot("unsettled"), self.unsettled);
+        let open = self.calls.values().filter(|call| call.finished.is_none());
+        all.insert(pot("suspense"), open.map(|call| call.part).sum());
+        all.insert(pot("vesting"), 500 * OPEN - self.vested);
+        all
+    }
+}
+
+/// One history: the world, the recount beside it, and what was sent so far.
+struct History {
+    kit: Kit,
+    recount: Recount,
+    dice: Dice,
+    sent: Vec<Entry>,
+    open: Vec<Receipt>,
+    salts: u64,
+    calls: u128,
+}
+
+impl History {
+    fn begin(seed: u64) -> Self {
+        let mut kit = Kit::default();
+        kit.register();
+        let mut recount = Recount { start: kit.genesis.time.as_nanos(), ..Recount::default() };
+        for (number, open) in [(OPERATOR, 1_000), (PAYER, 1_000), (OWNER, 10)] {
+            recount.gain(key(number).address(), open * OPEN);
+        }
+        let dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        Self { kit, recount, dice, sent: vec![], open: vec![], salts: 0, calls: 0 }
+    }
+
+    fn shop(&self) -> ChannelConfig {
+        ChannelConfig { receiver: key(SHOP).address(), ..self.kit.config() }
+    }
+
+    fn config(&mut self) -> ChannelConfig {
+        if self.dice.roll(2) == 0 { self.shop() } else { self.kit.config() }
+    }
+
+    /// From nothing to more than there is, small ones most of the time.
+    fn amount(&mut self) -> u128 {
+        match self.dice.roll(12) {
+            0 => 0,
+            1 => u128::from(self.dice.roll(2_000)) * OPEN,
+            2 => u128::MAX,
+            3..=6 => u128::from(self.dice.roll(1_000)),
+            _ => u128::from(self.dice.roll(1_000_000_000_000)) * 1_000,
+        }
+    }
+
+    fn transfer(&mut self, pending: bool) -> Entry {
+        let (from, to) = (self.dice.pick(&PLAYERS), self.dice.pick(&PLAYERS));
+        let amount = self.amount();
+        let mut command = self.kit.transfer(from, to, amount);
+        if let Command::Transfer(transfer) = &mut command
+            && pending
+        {
+            let timeout_s = 1 + u32::try_from(self.dice.roll(2_000)).unwrap();
+            transfer.pending = Some(Pending { timeout_s, settler: key(to).address() });
+        }
+        self.kit.sign(from, command)
+    }
+
+    fn second_phase(&mut self) -> Option<Entry> {
+        let at = usize::try_from(self.dice.roll(self.recount.holds.len().max(1) as u64)).unwrap();
+        let ((pending_signer, pending_id), hold) = self.recount.holds.iter().nth(at)?;
+        let (pending_signer, pending_id, whole) = (*pending_signer, *pending_id, hold.amount);
+        let settler = PLAYERS.into_iter().find(|n| key(*n).address() == hold.settler).unwrap();
+        let signer = if self.dice.roll(8) == 0 { self.dice.pick(&PLAYERS) } else { settler };
+        let head = self.kit.head(signer);
+        let command = if self.dice.roll(3) == 0 {
+            Command::VoidTransfer(VoidTransfer { head, pending_signer, pending_id })
+        } else {
+            let amount = atoms(u128::from(self.dice.roll(8)) * (whole / 6));
+            Command::PostTransfer(PostTransfer { head, pending_signer, pending_id, amount })
+        };
+        Some(self.kit.sign(signer, command))
+    }
+
+    fn deposit(&mut self) -> Entry {
+        self.salts += 1;
+        let mut salt = [0; 32];
+        salt[..8].copy_from_slice(&self.salts.to_be_bytes());
+        let valid_before = self.kit.now.as_secs() + 1 + self.dice.roll(600);
+        let (config, amount) = (self.config(), atoms(self.amount()));
+        let deposit = Deposit { config, amount, valid_after: 0, valid_before, salt: Hash::new(salt) };
+        self.kit.sign(PAYER, Command::Deposit(deposit))
+    }
+
+    fn claim(&mut self) -> Entry {
+        let config = if self.dice.roll(8) == 0 { self.kit.config() } else { self.shop() };
+        let claimed = self.recount.pipes.get(&config.id(&self.kit.network())).map_or(0, |pipe| pipe.claimed);
+        let step = self.amount();
+        let total = claimed.saturating_add(step).saturating_sub(u128::from(self.dice.roll(500)));
+        let max = total.saturating_add(u128::from(self.dice.roll(3))).saturating_sub(u128::from(self.dice.roll(2)));
+        let voucher = Voucher::sign(&self.kit.network(), config.id(&self.kit.network()), atoms(max), &key(SESSION));
+        let (max_claimable, total_claimed) = (atoms(max), atoms(total));
+        let one = VoucherClaim { config, max_claimable, voucher_signature: voucher.signature, total_claimed };
+        self.kit.sign(HOST, Command::Claim(Claim { claims: vec![one] }))
+    }
+
+    fn refund(&mut self) -> Entry {
+        let config = self.config();
+        let nonce = self.recount.pipes.get(&config.id(&self.kit.network())).map_or(0, |pipe| pipe.nonce);
+        let nonce = if self.dice.roll(8) == 0 { nonce + 1 } else { nonce };
+        let amount = atoms(self.amount());
+        self.kit.sign(HOST, Command::Refund(Refund { config, nonce, amount }))
+    }
+
+    fn withdraw(&mut self) -> Entry {
+        let channel = self.config().id(&self.kit.network());
+        let signer = self.dice.pick(&[PAYER, SESSION]);
+        let head = self.kit.head(signer);
+        let command = match self.dice.roll(2) {
+            0 => Command::WithdrawStart(WithdrawStart { head, channel }),
+            _ => Command::WithdrawFinish(WithdrawFinish { head, channel }),
+        };
+        self.kit.sign(signer, command)
+    }
+
+    fn call(&mut self) -> Entry {
+        self.calls += 1;
+        let (tokens, price) = (self.dice.roll(300), u128::from(self.dice.roll(1_000_000)));
+        let mut receipt = self.kit.receipt(1, tokens, price);
+        receipt.call_id = CallId::new(self.calls.to_be_bytes());
+        let command = self.kit.settle_command(&receipt);
+        self.open.push(receipt);
+        self.kit.sign(HOST, Command::SettleCall(Box::new(command)))
+    }
+
+    fn finalize(&mut self) -> Option<Entry> {
+        let at = usize::try_from(self.dice.roll(self.open.len().max(1) as u64)).unwrap();
+        let provisional = self.open.get(at)?.clone();
+        self.kit.economy().open_call(provisional.payer, provisional.call_id)?;
+        self.open.swap_remove(at);
+        let receipt = self.kit.final_receipt(&provisional);
+        let command = self.kit.finalize_command(&receipt);
+        Some(self.kit.sign(HOST, command))
+    }
+
+    fn roll_entry(&mut self) -> Entry {
+        let rolled = match self.dice.roll(24) {
+            0..=3 => None,
+            4..=7 => Some(self.transfer(true)),
+            8..=11 => self.second_phase(),
+            12..=13 => Some(self.deposit()),
+            14..=15 => Some(self.claim()),
+            16 => {
+                let (head, receiver) = (self.kit.head(SHOP), key(SHOP).address());
+                Some(self.kit.sign(SHOP, Command::Settle(Settle { head, receiver })))
+            }
+            17 => Some(self.refund()),
+            18 => Some(self.withdraw()),
+            19 => {
+                let head = self.kit.head(FOUNDER);
+                Some(self.kit.sign(FOUNDER, Command::ReleaseVested(ReleaseVested { head, allocation: 3 })))
+            }
+            20..=21 => self.finalize(),
+            _ => {
+                let back = usize::try_from(self.dice.roll(64)).unwrap();
+                self.sent.len().checked_sub(back + 1).map(|at| self.sent[at].clone())
+            }
+        };
+        rolled.unwrap_or_else(|| self.transfer(false))
+    }
+
+    fn play(&mut self) -> usize {
+        let pause = match self.dice.roll(60) {
+            0 => 1_000_000_000 * (1 + self.dice.roll(4_000)),
+            1..=9 => 1_000_000_000 * (1 + self.dice.roll(90)),
+            _ => 1 + self.dice.roll(1_000_000_000),
+        };
+        self.kit.now = self.kit.now.plus_nanos(pause);
+        let mut entries: Vec<Entry> = (0..self.dice.roll(10)).map(|_| self.roll_entry()).collect();
+        if self.dice.roll(3) == 0 {
+            entries.push(self.call());
+        }
+        self.recount.pass_time(self.kit.now.as_nanos());
+        let expected: Vec<bool> = entries.iter().map(|entry| self.recount.step(&self.kit, &entry.command)).collect();
+        let answers = self.kit.batch(entries.clone());
+        for ((entry, expected), answer) in entries.iter().zip(expected).zip(&answers) {
+            let command = &entry.command;
+            assert_eq!(answer.is_ok(), expected, "the answer was {answer:?} to {command:?}");
+        }
+        self.check_balances();
+        self.sent.extend(entries.iter().cloned());
+        entries.len()
+    }
+
+    fn check_balances(&self) {
+        let counted = self.recount.balances();
+        for (account, balance) in &counted {
+            assert_eq!(self.kit.balance(account), *balance, "of {account}");
+        }
+        assert_eq!(counted.values().sum::<u128>(), 2_510 * OPEN, "no atom appears or is lost");
+        assert_eq!(self.kit.economy().broken_invariant(), None);
+    }
+}
+
+fn history(seed: u64, commands: usize) {
+    println!("AGORA_SEED={seed}");
+    let mut history = History::begin(seed);
+    let mut sent = 0;
+    while sent < commands {
+        sent += history.play();
+    }
+    let kit = &history.kit;
+    assert!(kit.receipts.len() > 20, "the dice must reach calls");
+    let second = kit.replayed();
+    let (ours, theirs) = (kit.sequencer.snapshot(&kit.genesis), second.snapshot(&kit.genesis));
+    assert_eq!(ours.hash, theirs.hash, "a second machine ends with the same bytes");
+    assert_eq!(second.economy().state().receipts.root(), receipt_root(&kit.receipts));
+    assert_eq!(Amount::from_open(2_510), second.economy().state().ledger.supply());
+    assert!(kit.now > Timestamp::ZERO && second.prev() == kit.log.last().unwrap().0.header.hash());
+}
+
+fn receipt_root(leaves: &[Vec<u8>]) -> Hash {
+    let hashes: Vec<Hash> = leaves.iter().map(|leaf| agora_types::merkle::leaf_hash(leaf)).collect();
+    agora_types::merkle::root(&hashes)
+}
+
+#[test]
+fn twelve_thousand_random_commands_are_answered_and_counted_as_a_naive_recount_does() {
+    match std::env::var("AGORA_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        Some(seed) => history(seed, 12_000),
+        None => (1..=4).for_each(|seed| history(seed, 3_000)),
+    }
+}
