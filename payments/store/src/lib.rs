@@ -1,1 +1,15 @@
-//! The hash-chained command log and node state on redb.
+//! What a node keeps on disk: the hash-chained log with its permanent indexes, snapshots, and small state, on redb.
+//!
+//! redb alone serves flipped bits silently, so every value carries a SHA-256 over its place and content and is checked
+//! at every read; `check_integrity` runs at every open; a panic inside the library is reported as damage.
+
+#[doc(hidden)]
+pub mod conformance;
+mod folder;
+mod frame;
+mod log;
+mod state;
+
+pub use folder::{DataFolder, FORMAT};
+pub use log::RedbLog;
+pub use state::RedbState;
