@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use agora_types::batch::{BATCH_ENTRIES_MAX, BATCH_VERSION, Batch, BatchHeader, Body, Entry};
+use agora_types::eip712::Network;
 use agora_types::genesis::Genesis;
 use agora_types::{Address, Amount, Canonical, Code, Hash, Timestamp, cbor};
 use minicbor::{Decode, Encode};
@@ -63,7 +64,15 @@ struct Image {
     state_root_seq: u64,
     #[n(6)]
     state: State,
+    #[n(7)]
+    epoch: u64,
+    /// Over every row: kept from batch to batch, and computed anew from the rows that were read.
+    #[n(8)]
+    root: Hash,
 }
+
+/// Most bytes of a snapshot: 16 GiB.
+const SNAPSHOT_SIZE_MAX: usize = 1 << 34;
 
 impl Sequencer {
     /// Before the first batch.
@@ -190,17 +199,34 @@ impl Sequencer {
         self.time = header.time;
         self.prev = header.hash();
         if self.next_seq.is_multiple_of(u64::from(self.economy.rules.parameters.state_root_interval)) {
-            self.economy.state.update_root(&mut self.root);
-            self.state_root = self.root.root();
+            self.state_root = self.root_now();
             self.state_root_seq = self.next_seq;
         }
     }
 
-    /// Replays the next batch of the log: signatures, chain, outcomes and roots must all be what is written.
+    /// Replays the next batch of a log: signatures, chain, outcomes and roots must all be what is written.
     ///
     /// # Errors
     /// [`Halt`]; the state is then unknown and this sequencer must be dropped.
     pub fn replay(&mut self, batch: &Batch, prior: &PriorCalls) -> Result<Applied, Halt> {
+        self.replay_with(Verified::check, batch, prior)
+    }
+
+    /// The same for a node's own log at start: everything but the wallet signatures, which it checked before it wrote
+    /// them. The hash chain still shows every changed byte to whoever knows the head's hash.
+    ///
+    /// # Errors
+    /// As [`Sequencer::replay`].
+    pub fn replay_own(&mut self, batch: &Batch, prior: &PriorCalls) -> Result<Applied, Halt> {
+        self.replay_with(Verified::from_own_log, batch, prior)
+    }
+
+    fn replay_with(
+        &mut self,
+        read: fn(&Network, Entry) -> Result<Verified, Code>,
+        batch: &Batch,
+        prior: &PriorCalls,
+    ) -> Result<Applied, Halt> {
         let header = &batch.header;
         let seq = self.next_seq;
         let halt = |what: &str| Halt { seq, what: what.to_owned() };
@@ -211,10 +237,13 @@ impl Sequencer {
         if header.time <= self.time {
             return Err(halt("its time does not rise"));
         }
+        if header.epoch < self.epoch {
+            return Err(halt("an older writer wrote it"));
+        }
         let network = self.economy.rules.network;
         let mut entries = Vec::with_capacity(body.entries.len());
         for entry in body.entries {
-            entries.push(Verified::check(&network, entry).map_err(|code| halt(&format!("an entry fails: {code}")))?);
+            entries.push(read(&network, entry).map_err(|code| halt(&format!("an entry fails: {code}")))?);
         }
         self.epoch = header.epoch;
         let applied = self.economy.apply(seq, header.time, &entries, prior);
@@ -228,28 +257,41 @@ impl Sequencer {
         Ok(applied)
     }
 
-    /// The whole state as bytes.
-    pub fn snapshot(&self, genesis: &Genesis) -> Snapshot {
+    /// The whole state as bytes. Brings the state root up to date, which changes no header.
+    pub fn snapshot(&mut self, genesis: &Genesis) -> Snapshot {
         let image = Image {
             genesis: genesis.hash(),
             next_seq: self.next_seq,
+            epoch: self.epoch,
             time: self.time,
             prev: self.prev,
             state_root: self.state_root,
             state_root_seq: self.state_root_seq,
-            state: self.economy.state.clone(),
+            root: self.root_now(),
+            state: std::mem::take(&mut self.economy.state),
         };
         let bytes = cbor::encode(&image);
+        self.economy.state = image.state;
         Snapshot { next_seq: self.next_seq, hash: Hash::sha256(&bytes), bytes }
     }
 
-    /// From a snapshot of the same network.
+    /// The state root as of the newest batch; headers carry it every `state_root_interval` batches.
+    pub fn root_now(&mut self) -> Hash {
+        self.economy.state.update_root(&mut self.root);
+        self.root.root()
+    }
+
+    /// From a snapshot of the same network. Never panics, whatever the bytes are.
     ///
     /// # Errors
-    /// [`Halt`] for bytes that are no snapshot, of another network, or break an invariant.
+    /// [`Halt`] for bytes that are no snapshot, of another network, break an invariant or have another root.
     pub fn from_snapshot(genesis: &Genesis, snapshot: &Snapshot) -> Result<Self, Halt> {
         let halt = |what: String| Halt { seq: snapshot.next_seq, what };
-        let image: Image = minicbor::decode(&snapshot.bytes).map_err(|error| halt(format!("no snapshot: {error}")))?;
+        if snapshot.hash != Hash::sha256(&snapshot.bytes) {
+            return Err(halt("the snapshot is damaged".to_owned()));
+        }
+        let image: Image = cbor::decode("agora/snapshot/v1", SNAPSHOT_SIZE_MAX, &snapshot.bytes)
+            .map_err(|error| halt(format!("no snapshot: {error}")))?;
         if image.genesis != genesis.hash() || image.next_seq != snapshot.next_seq {
             return Err(halt("the snapshot is of another network or place".to_owned()));
         }
@@ -257,15 +299,19 @@ impl Sequencer {
         if let Some(rule) = economy.broken_invariant() {
             return Err(halt(format!("the snapshot breaks a rule: {rule}")));
         }
-        Ok(Self {
+        let mut sequencer = Self {
             economy,
             root: StateRoot::default(),
             next_seq: image.next_seq,
-            epoch: 0,
+            epoch: image.epoch,
             time: image.time,
             prev: image.prev,
             state_root: image.state_root,
             state_root_seq: image.state_root_seq,
-        })
+        };
+        if sequencer.root_now() != image.root {
+            return Err(halt("the snapshot's rows do not lead to its root".to_owned()));
+        }
+        Ok(sequencer)
     }
 }

@@ -88,6 +88,9 @@ macro_rules! each_table {
     };
 }
 
+/// The receipt log's right edge stands in the state root as a table of one row.
+const RECEIPTS: u8 = 18;
+
 /// Where [`State::roll_back`] may return to.
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
@@ -129,6 +132,32 @@ impl State {
         each_table!(self, settle);
     }
 
+    /// True when tables that name each other's rows agree, and no channel holds less than nothing. State that was
+    /// built by commands always does; state that was read from bytes must show it before anything else is asked of it.
+    pub(crate) fn is_whole(&self) -> bool {
+        let Ledger { ids, ids_due, pendings, pendings_due, .. } = &self.ledger;
+        let Channels { channels, nonces, nonces_due, .. } = &self.channels;
+        let (calls, calls_due) = (&self.open_calls, &self.open_calls_due);
+        let account = |address| self.ledger.accounts.get(address).is_some();
+        ids.len() == ids_due.len()
+            && ids_due.iter().all(|((_, signer, id), _)| ids.get(&(*signer, *id)).is_some())
+            && pendings.len() == pendings_due.len()
+            && pendings_due.iter().all(|((_, signer, id), _)| pendings.get(&(*signer, *id)).is_some())
+            && pendings.iter().all(|(_, pending)| account(&pending.debit) && account(&pending.credit))
+            && nonces.len() == nonces_due.len()
+            && nonces_due.iter().all(|((_, payer, nonce), _)| nonces.get(&(*payer, *nonce)).is_some())
+            && calls.len() == calls_due.len()
+            && calls_due
+                .iter()
+                .all(|((due, payer, call), _)| calls.get(&(*payer, *call)).is_some_and(|open| open.deadline == *due))
+            && self.listing_accounts.iter().all(|(_, listing)| self.listings.get(listing).is_some())
+            && channels.iter().all(|(_, channel)| {
+                let balance = channel.deposited.checked_sub(channel.refunded);
+                balance.is_some_and(|balance| channel.total_claimed <= balance)
+            })
+            && self.receipts.is_whole()
+    }
+
     /// Brings the state root up to date with every change since the last call.
     pub(crate) fn update_root(&mut self, root: &mut StateRoot) {
         macro_rules! update {
@@ -139,6 +168,7 @@ impl State {
             };
         }
         each_table!(self, update);
+        root.set(RECEIPTS, &[], Some(agora_types::cbor::encode(&self.receipts)));
     }
 }
 

@@ -30,8 +30,8 @@ fn history() -> Kit {
 
 #[test]
 fn replay_gives_the_same_state_byte_for_byte() {
-    let kit = history();
-    let again = kit.replayed();
+    let mut kit = history();
+    let mut again = kit.replayed();
     assert_eq!(again.economy(), kit.sequencer.economy());
     assert_eq!(again.prev(), kit.sequencer.prev());
     assert_eq!(again.snapshot(&kit.genesis), kit.sequencer.snapshot(&kit.genesis));
@@ -41,7 +41,7 @@ fn replay_gives_the_same_state_byte_for_byte() {
 
 #[test]
 fn a_snapshot_goes_on_where_the_log_was() {
-    let kit = history();
+    let mut kit = history();
     for cut in [3, 8, kit.log.len() - 1] {
         let mut first = Sequencer::new(&kit.genesis).unwrap();
         for (batch, _) in &kit.log[..cut] {

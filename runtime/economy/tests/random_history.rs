@@ -528,9 +528,9 @@ fn history(seed: u64, commands: usize) {
     while sent < commands {
         sent += history.play();
     }
-    let kit = &history.kit;
+    let kit = &mut history.kit;
     assert!(kit.receipts.len() > 20, "the dice must reach calls");
-    let second = kit.replayed();
+    let mut second = kit.replayed();
     let (ours, theirs) = (kit.sequencer.snapshot(&kit.genesis), second.snapshot(&kit.genesis));
     assert_eq!(ours.hash, theirs.hash, "a second machine ends with the same bytes");
     assert_eq!(second.economy().state().receipts.root(), receipt_root(&kit.receipts));
