@@ -1,7 +1,20 @@
 //! The ledger's log: hash-chained batches, the records that go with them, and snapshots.
 
-use agora_types::batch::Batch;
+use agora_types::batch::{BATCH_BODY_MAX, BATCH_ENTRIES_MAX, Batch};
 use agora_types::{Address, CallId, Hash};
+
+/// Most records that go with one batch.
+pub const RECORDS_MAX: usize = 4 * BATCH_ENTRIES_MAX;
+/// Longest key of a record, bytes.
+pub const RECORD_KEY_MAX: usize = 64;
+/// Longest value of a record, bytes.
+pub const RECORD_VALUE_MAX: usize = 8 * 1024;
+/// Largest snapshot, bytes.
+pub const SNAPSHOT_MAX: usize = 1 << 30;
+/// Most bytes that one read of batches gathers before it stops early (one batch always comes).
+pub const READ_BYTES_MAX: usize = 32 << 20;
+/// Most rows that one read of an index returns.
+pub const READ_ROWS_MAX: usize = 65_536;
 
 /// Which permanent index a [`Record`] belongs to. The numbers are table numbers on disk; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +103,46 @@ pub enum LogFault {
     },
 }
 
+/// Whether `batch` and `records` may follow `head`: place, chain, body and bounds. The same rule for every store.
+///
+/// # Errors
+/// `Fenced` when the log is at another place, `TooLarge` over a bound, `Damaged` for a batch that does not chain or whose
+/// body is not the one that its header names: the caller's state is then not of this log.
+pub fn check_append(
+    genesis: &Hash,
+    head: Option<&Head>,
+    expected_seq: u64,
+    batch: &Batch,
+    records: &[Record],
+) -> Result<(), LogFault> {
+    let found = head.map_or(0, |head| head.seq + 1);
+    if expected_seq != found {
+        return Err(LogFault::Fenced { expected: expected_seq, found });
+    }
+    let too_large = |what, limit| Err(LogFault::TooLarge { what, limit });
+    if batch.body.len() > BATCH_BODY_MAX {
+        return too_large("a batch body", BATCH_BODY_MAX);
+    }
+    if records.len() > RECORDS_MAX {
+        return too_large("the number of records of a batch", RECORDS_MAX);
+    }
+    if records.iter().any(|record| record.key.len() > RECORD_KEY_MAX) {
+        return too_large("a record's key", RECORD_KEY_MAX);
+    }
+    if records.iter().any(|record| record.value.len() > RECORD_VALUE_MAX) {
+        return too_large("a record's value", RECORD_VALUE_MAX);
+    }
+    let header = &batch.header;
+    let chains = header.seq == expected_seq && header.prev == head.map_or(*genesis, |head| head.hash);
+    let whole = header.body_size as usize == batch.body.len() && header.body_hash == Hash::sha256(&batch.body);
+    if !chains || !whole {
+        let what =
+            format!("batch {expected_seq} does not follow the head or its body: stop, open the store and replay");
+        return Err(LogFault::Damaged { what });
+    }
+    Ok(())
+}
+
 /// The durable log. Owned by one thread; every call blocks until it is done.
 ///
 /// Durable when `append` returns `Ok`. On `Err` other than `Fenced` and `TooLarge` the append may or may not have
@@ -101,13 +154,15 @@ pub trait LogStore: Send {
     /// The newest durable batch; `None` in an empty log.
     fn head(&self) -> Result<Option<Head>, LogFault>;
 
-    /// At most `limit` batches from position `seq` on, in order, with their checksums checked.
+    /// At most `limit` batches from position `seq` on, in order, with their checksums checked; fewer once they have
+    /// [`READ_BYTES_MAX`] bytes, none only past the head.
     fn read_from(&self, seq: u64, limit: usize) -> Result<Vec<Batch>, LogFault>;
 
     /// A value of a permanent index.
     fn record(&self, index: Index, key: &[u8]) -> Result<Option<Vec<u8>>, LogFault>;
 
-    /// Keys and values of an index from `from` (inclusive) on, in order of keys, at most `limit`.
+    /// Keys and values of an index from `from` (inclusive) on, in order of keys, at most `limit` and at
+    /// most [`READ_ROWS_MAX`].
     fn records_from(&self, index: Index, from: &[u8], limit: usize) -> Result<Vec<Row>, LogFault>;
 
     /// Keeps a snapshot durably; the two newest are kept.

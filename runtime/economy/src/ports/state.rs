@@ -2,6 +2,15 @@
 
 use super::log::{LogFault, Row};
 
+/// Longest key, bytes.
+pub const KEY_MAX: usize = 512;
+/// Longest value, bytes.
+pub const VALUE_MAX: usize = 1 << 20;
+/// Most writes of one commit.
+pub const WRITES_MAX: usize = 4_096;
+/// Most bytes of keys and values in one commit.
+pub const COMMIT_BYTES_MAX: usize = 16 << 20;
+
 /// The tables. The numbers are table numbers on disk; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
@@ -30,6 +39,32 @@ pub struct Write {
     pub key: Vec<u8>,
     /// At most 1 MiB; `None` removes the key.
     pub value: Option<Vec<u8>>,
+}
+
+/// Whether `writes` are within the bounds of this port. The same rule for every store.
+///
+/// # Errors
+/// `TooLarge`.
+pub fn check_commit(writes: &[Write]) -> Result<(), LogFault> {
+    let too_large = |what, limit| Err(LogFault::TooLarge { what, limit });
+    if writes.len() > WRITES_MAX {
+        return too_large("the number of writes of a commit", WRITES_MAX);
+    }
+    let mut bytes = 0;
+    for write in writes {
+        let size = write.value.as_ref().map_or(0, Vec::len);
+        if write.key.len() > KEY_MAX {
+            return too_large("a key", KEY_MAX);
+        }
+        if size > VALUE_MAX {
+            return too_large("a value", VALUE_MAX);
+        }
+        bytes += write.key.len() + size;
+    }
+    if bytes > COMMIT_BYTES_MAX {
+        return too_large("the bytes of a commit", COMMIT_BYTES_MAX);
+    }
+    Ok(())
 }
 
 /// Durable tables. Writes of one call become durable together, before the call returns; callable from many threads.
