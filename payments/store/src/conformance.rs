@@ -28,12 +28,6 @@ pub fn log<L: LogStore>(history: &History, mut empty: impl FnMut() -> L) {
     snapshots(empty());
 }
 
-fn fill(history: &History, log: &mut impl LogStore) {
-    for (seq, (batch, records)) in (0..).zip(history) {
-        log.append(seq, batch, records).expect("a batch that follows the head is taken");
-    }
-}
-
 fn order(history: &History, mut log: impl LogStore) {
     assert_eq!(log.head().unwrap(), None, "an empty log has no head");
     assert!(log.read_from(0, 10).unwrap().is_empty(), "an empty log has no batches");

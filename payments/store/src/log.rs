@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use agora_economy::ports::log::{Head, Index, LogFault, LogStore, Record, Row, Snapshot};
+use agora_economy::ports::log::{
+    Head, Index, LogFault, LogStore, READ_BYTES_MAX, READ_ROWS_MAX, Record, Row, SNAPSHOT_MAX, Snapshot, check_append,
+};
 use agora_types::batch::Batch;
 use agora_types::{Canonical as _, Hash};
 use redb::{
@@ -21,17 +23,14 @@ const META: TableDefinition<'static, &'static str, Bytes> = TableDefinition::new
 
 /// Bytes of a snapshot in one value.
 const CHUNK: usize = 256 * 1024;
-const KEY_MAX: usize = 64;
-const VALUE_MAX: usize = 8 * 1024;
-const BATCH_MAX: usize = Batch::SIZE_MAX;
-/// Largest snapshot: 4 GiB.
-const SNAPSHOT_MAX: usize = 4 << 30;
 const SNAPSHOTS_KEPT: usize = 2;
 
 /// The log of one network in one redb file.
 #[derive(Debug)]
 pub struct RedbLog {
     database: Database,
+    /// What batch 0 chains to.
+    genesis: Hash,
     head: Option<Head>,
     /// After a failed write nobody knows what is on disk.
     broken: bool,
@@ -99,7 +98,7 @@ impl RedbLog {
             }
         }
         write.commit().map_err(failed(doing))?;
-        let mut log = Self { database, head: None, broken: false };
+        let mut log = Self { database, genesis: *genesis, head: None, broken: false };
         log.head = log.find_head()?;
         Ok(log)
     }
@@ -125,7 +124,7 @@ impl RedbLog {
     /// # Errors
     /// `Damaged` for the first that does not fit.
     pub fn verify_all(&self) -> Result<Option<Head>, LogFault> {
-        let mut prev: Option<Hash> = None;
+        let mut prev = self.genesis;
         let mut at = 0;
         loop {
             let batches = self.read_from(at, 256)?;
@@ -133,11 +132,11 @@ impl RedbLog {
                 break;
             }
             for batch in batches {
-                if batch.header.seq != at || prev.is_some_and(|prev| prev != batch.header.prev) {
+                if batch.header.seq != at || batch.header.prev != prev {
                     return Err(damage(&format!("batch {at} does not follow the one before")));
                 }
                 batch.open().map_err(|error| damage(&error.to_string()))?;
-                prev = Some(batch.header.hash());
+                prev = batch.header.hash();
                 at += 1;
             }
         }
@@ -178,19 +177,8 @@ fn read_batch(seq: u64, sealed: &[u8]) -> Result<Batch, LogFault> {
 impl LogStore for RedbLog {
     fn append(&mut self, expected_seq: u64, batch: &Batch, records: &[Record]) -> Result<(), LogFault> {
         self.usable()?;
-        let found = self.head.map_or(0, |head| head.seq + 1);
-        if expected_seq != found || batch.header.seq != expected_seq {
-            return Err(LogFault::Fenced { expected: expected_seq, found });
-        }
-        if self.head.is_some_and(|head| head.hash != batch.header.prev) {
-            return Err(LogFault::Fenced { expected: expected_seq, found });
-        }
+        check_append(&self.genesis, self.head.as_ref(), expected_seq, batch, records)?;
         let bytes = batch.to_bytes();
-        bound("a batch", bytes.len(), BATCH_MAX)?;
-        for record in records {
-            bound("a record's key", record.key.len(), KEY_MAX)?;
-            bound("a record", record.value.len(), VALUE_MAX)?;
-        }
         let doing = "appended a batch";
         self.writing(|database| {
             let mut write = database.begin_write().map_err(failed(doing))?;
@@ -223,13 +211,19 @@ impl LogStore for RedbLog {
         guarded(doing, || {
             let read = self.database.begin_read().map_err(failed(doing))?;
             let batches = read.open_table(BATCHES).map_err(failed(doing))?;
-            let mut found = Vec::new();
-            for (at, row) in (seq..).zip(batches.range(seq..).map_err(failed(doing))?.take(limit)) {
+            let mut found: Vec<Batch> = Vec::new();
+            let mut bytes = 0;
+            for row in batches.range(seq..).map_err(failed(doing))?.take(limit) {
                 let (key, sealed) = row.map_err(failed(doing))?;
-                if key.value() != at {
-                    return Err(damage(&format!("batch {at} is missing")));
+                let at = found.last().map_or(Some(seq), |batch| batch.header.seq.checked_add(1));
+                if at != Some(key.value()) {
+                    return Err(damage(&format!("the batch before batch {} is missing", key.value())));
                 }
-                found.push(read_batch(at, sealed.value())?);
+                bytes += sealed.value().len();
+                found.push(read_batch(key.value(), sealed.value())?);
+                if bytes >= READ_BYTES_MAX {
+                    break;
+                }
             }
             Ok(found)
         })
@@ -253,7 +247,7 @@ impl LogStore for RedbLog {
             let read = self.database.begin_read().map_err(failed(doing))?;
             let table = read.open_table(table).map_err(failed(doing))?;
             let mut found = Vec::new();
-            for row in table.range(from..).map_err(failed(doing))?.take(limit) {
+            for row in table.range(from..).map_err(failed(doing))?.take(limit.min(READ_ROWS_MAX)) {
                 let (key, sealed) = row.map_err(failed(doing))?;
                 found.push((key.value().to_vec(), open(place, key.value(), sealed.value())?));
             }

@@ -1,9 +1,16 @@
 //! Small state on redb: ordered tables of bytes whose writes become durable together.
+//!
+//! One thread writes. While it waits for the disk, further commits gather, and the next transaction carries all of them;
+//! when nobody else writes, a commit goes to the disk at once.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 
+use agora_economy::ports::log::READ_ROWS_MAX;
 use agora_economy::ports::log::{LogFault, Row};
-use agora_economy::ports::state::{StateStore, Table, Write};
+use agora_economy::ports::state::{COMMIT_BYTES_MAX, StateStore, Table, Write, check_commit};
 use redb::{Database, ReadableDatabase as _, StorageBackend, TableDefinition};
 
 use crate::frame::{create_whole, failed, guarded, open, seal};
@@ -11,8 +18,8 @@ use crate::frame::{create_whole, failed, guarded, open, seal};
 type Bytes = &'static [u8];
 type Definition = TableDefinition<'static, Bytes, Bytes>;
 
-const KEY_MAX: usize = 512;
-const VALUE_MAX: usize = 1 << 20;
+/// Commits that wait for the writer; the next caller waits for a place.
+const QUEUE: usize = 256;
 const ALL: [Table; 7] = [
     Table::Seller,
     Table::Buyer,
@@ -39,7 +46,16 @@ fn table(table: Table) -> (Definition, &'static str) {
 /// The small state of one node in one redb file.
 #[derive(Debug)]
 pub struct RedbState {
-    database: Database,
+    database: Arc<Database>,
+    /// `None` only while it is dropped: the writer ends when its queue closes.
+    queue: Option<SyncSender<Job>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// One caller's commit, and where it waits for the answer.
+struct Job {
+    writes: Vec<Write>,
+    answer: SyncSender<Result<(), LogFault>>,
 }
 
 impl RedbState {
@@ -73,39 +89,89 @@ impl RedbState {
             write.open_table(table(name).0).map_err(failed(doing))?;
         }
         write.commit().map_err(failed(doing))?;
-        Ok(Self { database })
+        let database = Arc::new(database);
+        let (queue, jobs) = sync_channel(QUEUE);
+        let writer = {
+            let database = Arc::clone(&database);
+            thread::Builder::new().name("state-writer".to_owned()).spawn(move || write_all(&database, &jobs))
+        };
+        let writer = writer.map_err(|error| LogFault::Failed { doing, reason: error.to_string() })?;
+        Ok(Self { database, queue: Some(queue), writer: Some(writer) })
     }
+}
+
+impl Drop for RedbState {
+    /// Waits for the writer, so that the file is free once the value is gone.
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has nothing left to close.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Serves the queue until it closes. After a failed commit nobody knows what is on disk: everything later fails too.
+fn write_all(database: &Database, jobs: &Receiver<Job>) {
+    let mut broken = false;
+    while let Ok(first) = jobs.recv() {
+        let mut group = vec![first];
+        let mut bytes = size(&group[0]);
+        while bytes < COMMIT_BYTES_MAX {
+            let Ok(next) = jobs.try_recv() else { break };
+            bytes += size(&next);
+            group.push(next);
+        }
+        let result = if broken {
+            let reason = "an earlier write failed; open the state again".to_owned();
+            Err(LogFault::Failed { doing: "wrote state", reason })
+        } else {
+            guarded("state was written", || write_group(database, &group))
+        };
+        broken |= result.is_err();
+        for job in group {
+            // Whoever stopped waiting does not need the answer.
+            let _ = job.answer.send(result.clone());
+        }
+    }
+}
+
+fn size(job: &Job) -> usize {
+    job.writes.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Vec::len)).sum()
+}
+
+/// All writes of a group in one durable transaction, in the order of their commits.
+fn write_group(database: &Database, group: &[Job]) -> Result<(), LogFault> {
+    let doing = "wrote state";
+    let mut transaction = database.begin_write().map_err(failed(doing))?;
+    transaction.set_quick_repair(true);
+    for write in group.iter().flat_map(|job| &job.writes) {
+        let (definition, place) = table(write.table);
+        let mut rows = transaction.open_table(definition).map_err(failed(doing))?;
+        match &write.value {
+            Some(value) => {
+                let sealed = seal(place, &write.key, value);
+                rows.insert(write.key.as_slice(), sealed.as_slice()).map_err(failed(doing))?;
+            }
+            None => {
+                rows.remove(write.key.as_slice()).map_err(failed(doing))?;
+            }
+        }
+    }
+    transaction.commit().map_err(failed(doing))
 }
 
 impl StateStore for RedbState {
     fn commit(&self, writes: &[Write]) -> Result<(), LogFault> {
-        for write in writes {
-            if write.key.len() > KEY_MAX {
-                return Err(LogFault::TooLarge { what: "a key", limit: KEY_MAX });
-            }
-            if write.value.as_ref().is_some_and(|value| value.len() > VALUE_MAX) {
-                return Err(LogFault::TooLarge { what: "a value", limit: VALUE_MAX });
-            }
+        check_commit(writes)?;
+        if writes.is_empty() {
+            return Ok(());
         }
-        let doing = "wrote state";
-        guarded(doing, || {
-            let mut transaction = self.database.begin_write().map_err(failed(doing))?;
-            transaction.set_quick_repair(true);
-            for write in writes {
-                let (definition, place) = table(write.table);
-                let mut rows = transaction.open_table(definition).map_err(failed(doing))?;
-                match &write.value {
-                    Some(value) => {
-                        let sealed = seal(place, &write.key, value);
-                        rows.insert(write.key.as_slice(), sealed.as_slice()).map_err(failed(doing))?;
-                    }
-                    None => {
-                        rows.remove(write.key.as_slice()).map_err(failed(doing))?;
-                    }
-                }
-            }
-            transaction.commit().map_err(failed(doing))
-        })
+        let (answer, answered) = sync_channel(1);
+        let gone = || LogFault::Failed { doing: "wrote state", reason: "its writer stopped; open it again".to_owned() };
+        let queue = self.queue.as_ref().expect("the queue lives as long as the state");
+        queue.send(Job { writes: writes.to_vec(), answer }).map_err(|_| gone())?;
+        answered.recv().map_err(|_| gone())?
     }
 
     fn get(&self, name: Table, key: &[u8]) -> Result<Option<Vec<u8>>, LogFault> {
@@ -126,7 +192,7 @@ impl StateStore for RedbState {
             let read = self.database.begin_read().map_err(failed(doing))?;
             let rows = read.open_table(definition).map_err(failed(doing))?;
             let mut found = Vec::new();
-            for row in rows.range(prefix..).map_err(failed(doing))?.take(limit) {
+            for row in rows.range(prefix..).map_err(failed(doing))?.take(limit.min(READ_ROWS_MAX)) {
                 let (key, sealed) = row.map_err(failed(doing))?;
                 if !key.value().starts_with(prefix) {
                     break;

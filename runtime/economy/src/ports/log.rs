@@ -65,7 +65,7 @@ pub struct Snapshot {
 }
 
 /// Why a store could not do its work.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LogFault {
     /// Somebody else appended: read the head and stop writing.
     #[error("the log is at {found}, not at {expected}: another writer appended")]
@@ -106,8 +106,8 @@ pub enum LogFault {
 /// Whether `batch` and `records` may follow `head`: place, chain, body and bounds. The same rule for every store.
 ///
 /// # Errors
-/// `Fenced` when the log is at another place, `TooLarge` over a bound, `Damaged` for a batch that does not chain or whose
-/// body is not the one that its header names: the caller's state is then not of this log.
+/// `Fenced` when the log is at another place or has another head than the batch chains to, `TooLarge` over a bound,
+/// `Damaged` for a body that is not the one that its header names.
 pub fn check_append(
     genesis: &Hash,
     head: Option<&Head>,
@@ -133,11 +133,11 @@ pub fn check_append(
         return too_large("a record's value", RECORD_VALUE_MAX);
     }
     let header = &batch.header;
-    let chains = header.seq == expected_seq && header.prev == head.map_or(*genesis, |head| head.hash);
-    let whole = header.body_size as usize == batch.body.len() && header.body_hash == Hash::sha256(&batch.body);
-    if !chains || !whole {
-        let what =
-            format!("batch {expected_seq} does not follow the head or its body: stop, open the store and replay");
+    if header.seq != expected_seq || header.prev != head.map_or(*genesis, |head| head.hash) {
+        return Err(LogFault::Fenced { expected: expected_seq, found });
+    }
+    if header.body_size as usize != batch.body.len() || header.body_hash != Hash::sha256(&batch.body) {
+        let what = format!("the body of batch {expected_seq} is not the one its header names: stop and replay the log");
         return Err(LogFault::Damaged { what });
     }
     Ok(())
