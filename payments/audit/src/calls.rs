@@ -1,0 +1,226 @@
+//! Calls recounted: the exact charge, the governed split, one provisional and at most one final receipt.
+
+use std::collections::BTreeMap;
+
+use agora_receipts::{Leg, Receipt, Role, State};
+use agora_types::command::{Command, FinalizeCall, SettleCall};
+use agora_types::merkle::leaf_hash;
+use agora_types::{Address, Amount, Hash};
+
+use crate::books::{Books, commons, escrow, suspense};
+use crate::signatures;
+
+/// How far a call is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum End {
+    Open,
+    Final(Hash),
+    Lapsed,
+}
+
+/// A settled call.
+#[derive(Debug)]
+pub(crate) struct Call {
+    host: Address,
+    index: u64,
+    leaf: Hash,
+    charge: u128,
+    part: u128,
+    /// Account and atoms of each contributor; empty: everything to the commons.
+    shares: BTreeMap<Address, u128>,
+    end: End,
+}
+
+/// Largest remainder, ties to the lower index. Amounts are below 2^90 and weights sum below 2^38: products fit.
+fn shares(atoms: u128, weights: &[u32]) -> Result<Vec<u128>, String> {
+    let whole: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
+    let mut parts = Vec::new();
+    for weight in weights {
+        let product = atoms.checked_mul(u128::from(*weight)).ok_or("an amount above the cap was split")?;
+        parts.push((product / whole, product % whole));
+    }
+    let mut left = atoms - parts.iter().map(|(part, _)| part).sum::<u128>();
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by(|a, b| parts[*b].1.cmp(&parts[*a].1).then(a.cmp(b)));
+    for at in order {
+        if left == 0 {
+            break;
+        }
+        parts[at].0 += 1;
+        left -= 1;
+    }
+    Ok(parts.into_iter().map(|(part, _)| part).collect())
+}
+
+fn same(said: &[Leg], expected: &[(Role, Address, u128)]) -> bool {
+    let expected: Vec<_> = expected.iter().filter(|(_, _, atoms)| *atoms > 0).collect();
+    said.len() == expected.len()
+        && said.iter().zip(expected).all(|(leg, (role, account, atoms))| {
+            leg.role == *role && leg.account == *account && leg.amount.atoms() == *atoms
+        })
+}
+
+impl Books {
+    /// True for a repeat about a call that is known: it moves nothing and adds no leaf.
+    pub(crate) fn known_call(&self, command: &Command) -> Result<bool, String> {
+        match command {
+            Command::SettleCall(settle) => match self.calls.get(&(settle.config.payer, settle.call_id)) {
+                None => Ok(false),
+                Some(call) if call.leaf == leaf_hash(&settle.receipt) && call.charge == settle.charge.atoms() => {
+                    Ok(true)
+                }
+                Some(_) => Err("a call was settled twice with different receipts".to_owned()),
+            },
+            Command::FinalizeCall(finalize) => match self.calls.get(&(finalize.payer, finalize.call_id)) {
+                None => Err("an unknown call was finalized".to_owned()),
+                Some(call) => match &call.end {
+                    End::Open => Ok(false),
+                    End::Final(leaf) if *leaf == leaf_hash(&finalize.receipt) => Ok(true),
+                    End::Final(_) => Err("a call has two final receipts".to_owned()),
+                    End::Lapsed => Err("a call was finalized after its deadline".to_owned()),
+                },
+            },
+            _ => Ok(false),
+        }
+    }
+
+    fn append_leaf(&mut self, receipt: &[u8]) -> (u64, Hash) {
+        let (index, leaf) = (self.receipts, leaf_hash(receipt));
+        self.receipts += 1;
+        self.new_leaves.push(leaf);
+        (index, leaf)
+    }
+
+    pub(crate) fn settle_call(&mut self, command: &SettleCall) -> Result<(), String> {
+        let signed = signatures::receipt(&command.receipt)?;
+        let receipt = signed.payload();
+        let host = command.head.signer;
+        self.speaks_for(signed.key(), &host)?;
+        let listing_id = receipt.listing.ok_or("a receipt without a listing")?;
+        let listing = self.listings.get(&listing_id).ok_or("a call of an unknown listing")?;
+        let bound = command.config.receiver == Address::listing(&listing_id)
+            && command.config.receiver_authorizer == host
+            && listing.hosts.contains(&host);
+        if !bound {
+            return Err("a call was settled by a host that the listing or the channel does not name".to_owned());
+        }
+        self.receipt_is_true(command, receipt)?;
+        let split = self.parameters.split;
+        let weights = [split.contributors, split.model_owner, split.host, split.validators, split.platform];
+        let charge = command.charge.atoms();
+        let parts = shares(charge, &weights)?;
+        let expected = [
+            (Role::Contributors, suspense(), parts[0]),
+            (Role::ModelOwner, listing.model_owner, parts[1]),
+            (Role::Host, host, parts[2]),
+            (Role::Validators, Address::system("validators"), parts[3]),
+            (Role::Platform, Address::system("platform"), parts[4]),
+        ];
+        if !same(&receipt.legs, &expected) {
+            return Err("the legs are not the governed split of the charge".to_owned());
+        }
+        let mut to: BTreeMap<Address, u128> = BTreeMap::new();
+        if !listing.datanets.is_empty() {
+            let weights: Vec<u32> = listing.datanets.iter().map(|share| share.weight).collect();
+            for (share, atoms) in listing.datanets.iter().zip(shares(parts[0], &weights)?) {
+                let datanet = self.datanets.get(&share.datanet).ok_or("an unknown datanet")?;
+                let weights: Vec<u32> = datanet.members.iter().map(|member| member.weight).collect();
+                for (member, atoms) in datanet.members.iter().zip(shares(atoms, &weights)?) {
+                    *to.entry(member.account).or_default() += atoms;
+                }
+            }
+        }
+        let id = command.config.id(&self.network);
+        let channel = self.channels.get_mut(&id).ok_or("a call paid from an unknown channel")?;
+        let (max, total) = (command.max_claimable.atoms(), command.cumulative.atoms());
+        if channel.claimed.checked_add(charge) != Some(total) || total > max || charge > channel.left()? {
+            return Err("a charge that voucher or channel do not cover".to_owned());
+        }
+        channel.claimed = total;
+        for (_, account, atoms) in expected {
+            self.pay(&escrow(), &account, atoms)?;
+        }
+        let (index, leaf) = self.append_leaf(&command.receipt);
+        let deadline = self.now.plus_secs(u64::from(self.parameters.suspense_s));
+        let call = Call { host, index, leaf, charge, part: parts[0], shares: to, end: End::Open };
+        self.calls.insert((command.config.payer, command.call_id), call);
+        self.deadlines.insert((deadline, command.config.payer, command.call_id));
+        Ok(())
+    }
+
+    /// The provisional receipt says what the command does.
+    fn receipt_is_true(&self, command: &SettleCall, receipt: &Receipt) -> Result<(), String> {
+        let rules = [
+            (receipt.network == self.network.chain_id, "its network"),
+            (receipt.call_id == command.call_id, "its call"),
+            (receipt.host == command.head.signer, "its host"),
+            (receipt.payer == command.config.payer, "its payer"),
+            (receipt.payee == command.config.receiver, "its payee"),
+            (receipt.channel == Some(command.config.id(&self.network)), "its channel"),
+            (receipt.charge == command.charge, "its charge"),
+            (receipt.cumulative == command.cumulative, "its cumulative amount"),
+            (receipt.prices.charge(&receipt.usage) == Some(receipt.charge), "price times usage"),
+            (receipt.state == State::Provisional, "its state"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            None => Ok(()),
+            Some((_, what)) => Err(format!("a receipt is wrong about {what}")),
+        }
+    }
+
+    pub(crate) fn finalize_call(&mut self, command: &FinalizeCall) -> Result<(), String> {
+        let signed = signatures::receipt(&command.receipt)?;
+        let receipt = signed.payload();
+        let key = (command.payer, command.call_id);
+        let call = self.calls.get(&key).ok_or("an unknown call was finalized")?;
+        self.speaks_for(signed.key(), &call.host)?;
+        let says = command.head.signer == call.host
+            && receipt.state == State::Final { index: call.index, leaf: call.leaf }
+            && receipt.call_id == command.call_id
+            && receipt.payer == command.payer
+            && receipt.charge == Amount::from_atoms(call.charge);
+        if !says {
+            return Err("a final receipt does not refer to its provisional one".to_owned());
+        }
+        let mut legs: Vec<(Role, Address, u128)> =
+            call.shares.iter().map(|(account, atoms)| (Role::Contributor, *account, *atoms)).collect();
+        if legs.is_empty() {
+            legs.push((Role::Commons, commons(), call.part));
+        }
+        if !same(&receipt.legs, &legs) {
+            return Err("a final receipt pays other than the declared weights".to_owned());
+        }
+        for (_, account, atoms) in legs {
+            self.pay(&suspense(), &account, atoms)?;
+        }
+        let (_, leaf) = self.append_leaf(&command.receipt);
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.end = End::Final(leaf);
+        }
+        Ok(())
+    }
+
+    /// Contributor parts whose deadline has passed go to the commons.
+    pub(crate) fn lapse(&mut self) -> Result<(), String> {
+        let mut due = 0;
+        while let Some((deadline, payer, call)) = self.deadlines.first().copied()
+            && deadline <= self.now
+        {
+            self.deadlines.pop_first();
+            let Some(call) = self.calls.get_mut(&(payer, call)).filter(|call| call.end == End::Open) else { continue };
+            call.end = End::Lapsed;
+            due += call.part;
+        }
+        self.pay(&suspense(), &commons(), due)
+    }
+
+    pub(crate) fn suspended(&self) -> u128 {
+        self.calls.values().filter(|call| call.end == End::Open).map(|call| call.part).sum()
+    }
+
+    /// How many calls have a final receipt, and how many lapsed.
+    pub(crate) fn call_ends(&self) -> (u64, u64) {
+        let count = |wanted: fn(&End) -> bool| self.calls.values().filter(|call| wanted(&call.end)).count() as u64;
+        (count(|end| matches!(end, End::Final(_))), count(|end| *end == End::Lapsed))
+    }
+}
