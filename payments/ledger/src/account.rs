@@ -1,6 +1,7 @@
 //! Accounts and the one way in which their totals change.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use agora_types::{Address, Amount, Code};
 use minicbor::{Decode, Encode};
@@ -96,14 +97,18 @@ impl SystemAccount {
 
     /// Its address.
     pub fn address(self) -> Address {
-        Address::system(self.name())
+        ADDRESSES[self as usize]
     }
 
     /// True for the address of any of them.
     pub fn is_one(address: &Address) -> bool {
-        Self::ALL.iter().any(|account| account.address() == *address)
+        ADDRESSES.contains(address)
     }
 }
+
+/// Derived once: every transfer asks for them.
+static ADDRESSES: LazyLock<[Address; 9]> =
+    LazyLock::new(|| SystemAccount::ALL.map(|account| Address::system(account.name())));
 
 /// One movement: `amount` atoms from `debit` to `credit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,5 +227,8 @@ mod tests {
     fn system_accounts_are_known_by_their_addresses() {
         assert!(SystemAccount::is_one(&Address::system("commons")));
         assert!(!SystemAccount::is_one(&address(1)));
+        for account in SystemAccount::ALL {
+            assert_eq!(account.address(), Address::system(account.name()));
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! How fast the state machine is on this machine: transfers per second, verified before and signed end to end.
 //!
-//! `cargo run --release -p agora-economy --features testkit --example apply_bench [transfers]`. One thread; nothing is
-//! made durable.
+//! `cargo run --release -p agora-economy --features testkit --example apply_bench [transfers]`. Nothing is made durable.
 
 use std::time::Instant;
 
@@ -9,9 +8,11 @@ use agora_economy::testkit::{Kit, PAYER, atoms, key};
 use agora_economy::{PriorCalls, Sequencer, Verified};
 use agora_types::batch::{Batch, Entry};
 use agora_types::command::{Command, Head, Transfer};
+use agora_types::eip712::Network;
 use agora_types::{Address, CommandId};
 
 const BATCH: usize = 1_000;
+const WORKERS: usize = 2;
 const ACCOUNTS: u64 = 10_000;
 
 fn account(number: u64) -> Address {
@@ -37,6 +38,10 @@ fn signed(kit: &Kit, count: usize) -> Vec<Entry> {
         .collect()
 }
 
+fn verify(network: &Network, entries: &[Entry]) -> Vec<Verified> {
+    entries.iter().map(|entry| Verified::check(network, entry.clone()).expect("well signed")).collect()
+}
+
 fn propose(kit: &Kit, sequencer: &mut Sequencer, entries: Vec<Verified>) -> Batch {
     let proposed = sequencer.propose(kit.now, entries, &PriorCalls::new());
     assert!(proposed.applied.outcomes.iter().all(|outcome| outcome.is_ok()), "the payer has enough");
@@ -56,24 +61,37 @@ fn main() {
     let network = kit.network();
     let since = Instant::now();
     let entries = signed(&kit, count);
-    println!("{count} transfers in batches of {BATCH} over {ACCOUNTS} accounts, one thread, debug assertions on");
+    println!("{count} transfers in batches of {BATCH} over {ACCOUNTS} accounts, debug assertions on");
     println!("sign                        {:>10}/s", per_second(count, since));
 
     let mut sequencer = kit.sequencer.clone();
     let since = Instant::now();
     let mut log = Vec::new();
     for chunk in entries.chunks(BATCH) {
-        let verified = chunk.iter().map(|entry| Verified::check(&network, entry.clone()).expect("well signed"));
-        log.push(propose(&kit, &mut sequencer, verified.collect()));
+        log.push(propose(&kit, &mut sequencer, verify(&network, chunk)));
     }
-    println!("verify + apply + encode     {:>10}/s", per_second(count, since));
+    println!("signed end to end           {:>10}/s", per_second(count, since));
 
-    let verified: Vec<Verified> =
-        entries.into_iter().map(|entry| Verified::check(&network, entry).expect("well signed")).collect();
+    let mut sequencer = kit.sequencer.clone();
+    let since = Instant::now();
+    std::thread::scope(|scope| {
+        let part = count.div_ceil(WORKERS).next_multiple_of(BATCH);
+        let workers: Vec<_> = entries
+            .chunks(part)
+            .map(|part| scope.spawn(|| part.chunks(BATCH).map(|chunk| verify(&network, chunk)).collect::<Vec<_>>()))
+            .collect();
+        for batch in workers.into_iter().flat_map(|worker| worker.join().expect("a worker ends")) {
+            propose(&kit, &mut sequencer, batch);
+        }
+    });
+    println!("the same on {WORKERS} threads       {:>10}/s", per_second(count, since));
+
+    let verified = verify(&network, &entries);
     let mut sequencer = kit.sequencer.clone();
     let batches: Vec<Vec<Verified>> = verified.chunks(BATCH).map(<[Verified]>::to_vec).collect();
+    let copies = batches.clone();
     let since = Instant::now();
-    for batch in batches.clone() {
+    for batch in copies {
         propose(&kit, &mut sequencer, batch);
     }
     println!("verified before: + encode   {:>10}/s", per_second(count, since));

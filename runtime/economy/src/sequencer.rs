@@ -165,7 +165,7 @@ impl Sequencer {
         assert!(entries.len() <= BATCH_ENTRIES_MAX, "the caller bounds a batch");
         let time = now.max(self.time.plus_nanos(1));
         let applied = self.economy.apply(self.next_seq, time, &entries, prior);
-        let entries: Vec<Entry> = entries.into_iter().map(|entry| entry.entry().clone()).collect();
+        let entries: Vec<Entry> = entries.into_iter().map(Verified::into_entry).collect();
         let body = Body { entries, outcomes: applied.outcomes.clone() }.to_bytes();
         assert!(body.len() <= agora_types::batch::BATCH_BODY_MAX, "the caller bounds a batch");
         let header = self.header(time, &body, applied.outcomes.len());

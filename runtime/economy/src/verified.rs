@@ -93,6 +93,11 @@ impl Verified {
         &self.entry
     }
 
+    /// The entry, to be written.
+    pub fn into_entry(self) -> Entry {
+        self.entry
+    }
+
     /// The digest that the command's signer signed.
     pub fn digest(&self) -> &Hash {
         &self.digest
