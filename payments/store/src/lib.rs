@@ -9,6 +9,7 @@ mod folder;
 mod frame;
 mod log;
 mod state;
+mod witness;
 
 pub use folder::{DataFolder, FORMAT};
 pub use log::RedbLog;

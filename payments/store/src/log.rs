@@ -12,6 +12,7 @@ use redb::{
 };
 
 use crate::frame::{create_whole, damage, failed, guarded, open, seal};
+use crate::witness::Witness;
 
 type Bytes = &'static [u8];
 
@@ -32,6 +33,8 @@ pub struct RedbLog {
     /// What batch 0 chains to.
     genesis: Hash,
     head: Option<Head>,
+    /// Beside the file; none on other storage.
+    witness: Option<Witness>,
     /// After a failed write nobody knows what is on disk.
     broken: bool,
 }
@@ -48,7 +51,7 @@ fn bound(what: &'static str, size: usize, limit: usize) -> Result<(), LogFault> 
 }
 
 impl RedbLog {
-    /// Opens or creates the file at `path` for the network of `genesis`.
+    /// Opens or creates the file at `path` for the network of `genesis`, and its witness beside it (`.head`).
     ///
     /// # Errors
     /// `Locked` when another process has it, `Damaged` for bytes that are not what was written, or of another network.
@@ -57,8 +60,28 @@ impl RedbLog {
         let start = |path: &Path| Self::start(Database::create(path).map_err(failed(doing))?, genesis);
         guarded(doing, || {
             create_whole(path, |fresh| start(fresh).map(drop))?;
-            start(path)
+            let mut log = start(path)?;
+            let (witness, seen) = Witness::open(&path.with_extension("head"))?;
+            if let Some(seen) = seen {
+                log.reaches(&seen)?;
+            }
+            log.witness = Some(witness);
+            Ok(log)
         })
+    }
+
+    /// Checks that the log still holds a batch that was once its durable head.
+    ///
+    /// # Errors
+    /// `Damaged` when it ends before, or has another batch there.
+    pub fn reaches(&self, seen: &Head) -> Result<(), LogFault> {
+        let batch = self.read_from(seen.seq, 1)?.pop();
+        if batch.is_some_and(|batch| batch.header.hash() == seen.hash) {
+            return Ok(());
+        }
+        let what = format!("the log once ended with batch {}, which it no longer has", seen.seq);
+        let todo = "restore the newest copy; only if an older one is meant, remove the .head file beside it";
+        Err(LogFault::Damaged { what: format!("{what}; {todo}") })
     }
 
     /// The same on any storage; crash tests bring a disk that loses writes.
@@ -98,7 +121,7 @@ impl RedbLog {
             }
         }
         write.commit().map_err(failed(doing))?;
-        let mut log = Self { database, genesis: *genesis, head: None, broken: false };
+        let mut log = Self { database, genesis: *genesis, head: None, witness: None, broken: false };
         log.head = log.find_head()?;
         Ok(log)
     }
@@ -197,7 +220,11 @@ impl LogStore for RedbLog {
             }
             write.commit().map_err(failed(doing))
         })?;
-        self.head = Some(Head { seq: expected_seq, hash: batch.header.hash() });
+        let head = Head { seq: expected_seq, hash: batch.header.hash() };
+        if let Some(witness) = &mut self.witness {
+            witness.remember(&head);
+        }
+        self.head = Some(head);
         Ok(())
     }
 
