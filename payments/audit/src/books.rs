@@ -242,7 +242,7 @@ impl Books {
             return Err("a transfer names a receipt that does not exist".to_owned());
         }
         let Some(pending) = command.pending else { return self.pay(&from, &to, atoms) };
-        let free = self.balance(&from).checked_sub(self.reserved_of(&from)).unwrap_or(0);
+        let free = self.balance(&from).saturating_sub(self.reserved_of(&from));
         if atoms > free {
             return Err(format!("{from} reserved {atoms} atoms and had {free}"));
         }
