@@ -85,6 +85,8 @@ fn check(image: Vec<u8>, kit: &Kit, acknowledged: usize, states: &[agora_types::
         receipts,
         "no record without its batch"
     );
+    let report = agora_audit::audit(&kit.genesis, &batches).expect("the audit of what is left is clean");
+    assert_eq!(report.batches, length as u64);
     let state = sequencer.snapshot(&kit.genesis).hash;
     assert_eq!(state, states[length], "the state is that of the batches");
     if let Some(snapshot) = log.newest_snapshot().unwrap() {
@@ -124,6 +126,7 @@ fn at_two_thousand_crash_points_nothing_acknowledged_is_lost_and_nothing_is_half
             points += 1;
         }
     }
+    println!("{points} crash points: {seeds} seeds, {operations} writes and syncs, {} batches", kit.log.len());
     assert!(points >= 2_000, "{points} crash points");
 }
 
