@@ -1,1 +1,4 @@
-//! The supervised actors of a node and the one readable path of a paid call.
+//! The supervised actors of a node. They know ports only; programs join them to backends.
+
+pub mod clock;
+pub mod ledger;

@@ -1,0 +1,166 @@
+//! The actor on its own thread: requests gather while a commit runs, and are answered after the next one.
+
+use std::sync::Arc;
+
+use agora_economy::ports::log::{LogFault, LogStore};
+use agora_economy::{Economy, Verified};
+use agora_types::Code;
+use agora_types::genesis::Genesis;
+use kameo::Actor;
+use kameo::actor::{ActorRef, WeakActorRef};
+use kameo::message::{Context, Message};
+use kameo::reply::{DelegatedReply, ReplySender};
+
+use super::node::{Answers, LedgerFault, LedgerNode};
+use crate::clock::Clock;
+
+/// Most entries that wait for one commit; more are turned away.
+const WAITING_MAX: usize = 16_384;
+
+/// What the actor starts from, also after a crash: no state of value is in here.
+#[derive(Clone)]
+pub struct LedgerSettings {
+    /// The network.
+    pub genesis: Arc<Genesis>,
+    /// Opens the log; called at every start.
+    pub open: Arc<dyn Fn() -> Result<Box<dyn LogStore>, LogFault> + Send + Sync>,
+    /// Stamps batches.
+    pub clock: Arc<dyn Clock>,
+    /// Batches between snapshots.
+    pub snapshot_every: u64,
+}
+
+/// Why a request got no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    /// Too many wait: nothing was done; try again later.
+    #[error("the ledger is busy: {waiting} commands wait; try again in a moment")]
+    Busy {
+        /// How many entries wait.
+        waiting: usize,
+    },
+    /// The commit failed and nobody knows whether it happened: repeat with the same id and the answer will be the first.
+    #[error("the commit failed, it may or may not have happened: repeat with the same id ({0})")]
+    Uncertain(LedgerFault),
+}
+
+/// Commits a group of entries; a linked chain is one group. The answer comes after the commit, one for each entry.
+#[derive(Debug)]
+pub struct Submit(pub Vec<Verified>);
+
+/// Asks a question about the state as of the newest durable batch.
+pub struct Query<R>(pub Box<dyn FnOnce(&Economy) -> R + Send>);
+
+impl<R> Query<R> {
+    /// A question as a function.
+    pub fn new(question: impl FnOnce(&Economy) -> R + Send + 'static) -> Self {
+        Self(Box::new(question))
+    }
+}
+
+impl<R> std::fmt::Debug for Query<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Query")
+    }
+}
+
+struct Flush;
+
+type Reply = Result<Answers, LedgerError>;
+
+/// The sole owner of state and log. Spawn it on a thread of its own (`spawn_in_thread`): commits block.
+pub struct LedgerActor {
+    node: LedgerNode,
+    clock: Arc<dyn Clock>,
+    myself: WeakActorRef<Self>,
+    waiting: Vec<(Vec<Verified>, Option<ReplySender<Reply>>)>,
+    entries: usize,
+}
+
+impl Actor for LedgerActor {
+    type Args = LedgerSettings;
+    type Error = LedgerFault;
+
+    async fn on_start(settings: LedgerSettings, myself: ActorRef<Self>) -> Result<Self, LedgerFault> {
+        let store = (settings.open)()?;
+        let node = LedgerNode::open(&settings.genesis, store, settings.snapshot_every)?;
+        Ok(Self { node, clock: settings.clock, myself: myself.downgrade(), waiting: Vec::new(), entries: 0 })
+    }
+}
+
+impl Message<Submit> for LedgerActor {
+    type Reply = DelegatedReply<Reply>;
+
+    async fn handle(&mut self, Submit(group): Submit, context: &mut Context<Self, Self::Reply>) -> Self::Reply {
+        if self.entries + group.len() > WAITING_MAX {
+            return context.reply(Err(LedgerError::Busy { waiting: self.entries }));
+        }
+        let first = self.waiting.is_empty();
+        let (delegated, sender) = context.reply_sender();
+        self.entries += group.len();
+        self.waiting.push((group, sender));
+        // The flush queues up behind everything that has arrived by now: idle, it commits at once; busy, a whole group.
+        let queued = || self.myself.upgrade().is_some_and(|myself| myself.tell(Flush).try_send().is_ok());
+        if first && !queued() {
+            self.flush();
+        }
+        delegated
+    }
+}
+
+impl Message<Flush> for LedgerActor {
+    type Reply = ();
+
+    async fn handle(&mut self, _: Flush, _: &mut Context<Self, Self::Reply>) {
+        self.flush();
+    }
+}
+
+impl<R: Send + 'static> Message<Query<R>> for LedgerActor {
+    type Reply = Result<R, LedgerError>;
+
+    async fn handle(&mut self, Query(question): Query<R>, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
+        Ok(question(self.node.economy()))
+    }
+}
+
+impl LedgerActor {
+    /// Commits what waits, then answers. When the commit fails, everyone learns that it is uncertain and the actor ends:
+    /// its supervisor opens the log again.
+    fn flush(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.entries = 0;
+        let (groups, senders): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+        match self.node.commit(self.clock.now(), groups) {
+            Ok(answers) => {
+                for (sender, answers) in senders.into_iter().zip(answers) {
+                    if let Some(sender) = sender {
+                        sender.send(Ok(answers));
+                    }
+                }
+            }
+            Err(fault) => {
+                tracing::error!(%fault, "the ledger's commit failed; opening the log again");
+                for sender in senders.into_iter().flatten() {
+                    sender.send(Err(LedgerError::Uncertain(fault.clone())));
+                }
+                // Not a bug: the way in which an actor hands a fault to its supervisor.
+                std::panic::panic_any(format!("the ledger stops after a failed commit: {fault}"));
+            }
+        }
+    }
+}
+
+impl LedgerError {
+    /// True when the same command should be sent again.
+    pub fn is_worth_repeating(&self) -> bool {
+        match self {
+            Self::Busy { .. } | Self::Uncertain(_) => true,
+        }
+    }
+
+    /// The code of a refusal in a successful answer, if every entry of the group was accepted `None`.
+    pub fn first_refusal(answers: &[Result<(), Code>]) -> Option<Code> {
+        answers.iter().find_map(|answer| answer.err())
+    }
+}
