@@ -153,6 +153,24 @@ codes! {
     DatanetNotFound = 4101, "datanet.not_found", 404, 3, None, "register the datanet first";
     DatanetTerms = 4102, "datanet.bad_terms", 400, 2, None, "a datanet has a name of 1 to 64 bytes and 1 to 12 members with weights above zero, each once";
     DatanetVersion = 4103, "datanet.version_not_next", 409, 7, None, "versions follow one another; read the newest first";
+
+    StoreFenced = 5001, "store.fenced", 409, 7, None, "another writer appended to this log; stop this node, and run only one";
+    StoreDamaged = 5002, "store.damaged", 500, 8, None, "what is on disk is not what was written; restore the data folder from a copy";
+    StoreFailed = 5003, "store.failed", 500, 1, None, "the disk or the system failed; see the message, then start again: repeats are safe";
+    StoreLocked = 5004, "store.locked", 409, 7, None, "another process has the data folder; stop it, or choose another folder";
+    StoreTooLarge = 5005, "store.too_large", 413, 2, None, "the value is over the store's limit; send less";
+    LogForeign = 5006, "store.foreign_log", 500, 8, None, "the log was not written by these rules, or it is damaged; run the release that wrote it, or restore a copy";
+    LedgerBusy = 5007, "store.busy", 503, 6, None, "too many commands wait for a commit; try again in a moment";
+
+    BusBadSubject = 8001, "bus.bad_subject", 400, 2, None, "a subject is agora.v1.<network>.<peer>.<verb>; each part has 1 to 64 of A-Z a-z 0-9 _ -";
+    BusFrameTooLarge = 8002, "bus.frame_too_large", 413, 2, None, "a frame has at most 65536 bytes; send several";
+    BusNoResponders = 8003, "bus.no_responders", 503, 6, None, "nobody listens there; look for another host, or try later";
+    BusTimeout = 8004, "bus.timeout", 504, 6, None, "no message came in time; ask again with the same id";
+    BusClosed = 8005, "bus.closed", 503, 6, None, "the bus has stopped; connect again";
+    BusFull = 8006, "bus.full", 429, 6, None, "the bus holds as many subscriptions or keys as it may; drop some";
+    BusNoCredit = 8007, "bus.no_credit", 429, 6, None, "the receiver has not granted more chunks; wait for its credit";
+    BusGap = 8008, "bus.gap", 409, 7, None, "chunks are missing; close the stream and settle what was received";
+    BusRepeated = 8009, "bus.repeated", 409, 7, None, "this chunk came before; ignore it";
 }
 
 impl fmt::Display for Code {

@@ -152,15 +152,11 @@ impl LedgerActor {
 }
 
 impl LedgerError {
-    /// True when the same command should be sent again.
-    pub fn is_worth_repeating(&self) -> bool {
+    /// The stable code.
+    pub fn code(&self) -> Code {
         match self {
-            Self::Busy { .. } | Self::Uncertain(_) => true,
+            Self::Busy { .. } => Code::LedgerBusy,
+            Self::Uncertain(fault) => fault.code(),
         }
-    }
-
-    /// The code of a refusal in a successful answer, if every entry of the group was accepted `None`.
-    pub fn first_refusal(answers: &[Result<(), Code>]) -> Option<Code> {
-        answers.iter().find_map(|answer| answer.err())
     }
 }

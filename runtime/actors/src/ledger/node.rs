@@ -25,6 +25,16 @@ pub enum LedgerFault {
     Broken(String),
 }
 
+impl LedgerFault {
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Store(fault) => fault.code(),
+            Self::Halt(_) | Self::Broken(_) => Code::LogForeign,
+        }
+    }
+}
+
 /// State and log of one network.
 pub struct LedgerNode {
     genesis: Genesis,

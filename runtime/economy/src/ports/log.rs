@@ -1,7 +1,7 @@
 //! The ledger's log: hash-chained batches, the records that go with them, and snapshots.
 
 use agora_types::batch::{BATCH_BODY_MAX, BATCH_ENTRIES_MAX, Batch};
-use agora_types::{Address, CallId, Hash};
+use agora_types::{Address, CallId, Code, Hash};
 
 /// Most records that go with one batch.
 pub const RECORDS_MAX: usize = 4 * BATCH_ENTRIES_MAX;
@@ -101,6 +101,19 @@ pub enum LogFault {
         /// The bound.
         limit: usize,
     },
+}
+
+impl LogFault {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Fenced { .. } => Code::StoreFenced,
+            Self::Damaged { .. } => Code::StoreDamaged,
+            Self::Failed { .. } => Code::StoreFailed,
+            Self::Locked => Code::StoreLocked,
+            Self::TooLarge { .. } => Code::StoreTooLarge,
+        }
+    }
 }
 
 /// Whether `batch` and `records` may follow `head`: place, chain, body and bounds. The same rule for every store.
