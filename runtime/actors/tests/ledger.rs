@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agora_actors::clock::Clock;
-use agora_actors::ledger::{LedgerActor, LedgerError, LedgerSettings, Query, Submit};
+use agora_actors::ledger::{LedgerActor, LedgerError, LedgerNode, LedgerSettings, Query, Submit};
 use agora_economy::Verified;
 use agora_economy::ports::log::{Index, LogFault, LogStore, Record, Row, Snapshot};
 use agora_economy::ports::memory::MemoryLog;
 use agora_economy::testkit::*;
-use agora_types::batch::{Batch, Entry};
+use agora_types::batch::{Batch, Entry, Submitter};
 use agora_types::command::Command;
-use agora_types::{Address, Canonical as _, Timestamp};
+use agora_types::genesis::Parameters;
+use agora_types::{Address, Canonical as _, Timestamp, eip712};
 use kameo::actor::{ActorRef, Spawn as _};
 use kameo::supervision::RestartPolicy;
 use kameo::{Actor, error::Infallible};
@@ -201,4 +202,67 @@ async fn many_callers_share_commits_and_each_gets_its_own_answer() {
     assert_eq!(entries, 220);
     let report = agora_audit::audit(&kit.genesis, &batches).unwrap();
     assert_eq!((report.accepted, report.refused), (180, 40));
+}
+
+#[test]
+fn gas_for_one_command_lets_one_command_into_the_log() {
+    let parameters = Parameters { gas_price: atoms(10), ..Parameters::default() };
+    let mut kit = Kit::new(parameters);
+    let log = Flaky {
+        disk: Arc::new(Mutex::new(MemoryLog::new(kit.genesis.hash()))),
+        appends: Arc::default(),
+        fail_at: None,
+        persists: true,
+    };
+    let disk = log.disk.clone();
+    let mut node = LedgerNode::open(&kit.genesis, Box::new(log), 1_000).unwrap();
+    let fund = kit.transfer(PAYER, 40, 10);
+    let fund = verified(&kit, vec![kit.sign(PAYER, fund)]);
+    assert_eq!(node.commit(kit.now, vec![fund]).unwrap(), [[Ok(())]]);
+    let groups = (0..3)
+        .map(|_| {
+            let command = kit.transfer(PAYER, 30, 1);
+            let digest = eip712::command_digest(&kit.network(), &command);
+            let account = key(40).address();
+            let signature = key(40).sign(&eip712::submission_digest(&kit.network(), &account, &digest, atoms(10)));
+            let submitter = Some(Submitter { account, gas_max: atoms(10), signature });
+            verified(&kit, vec![Entry { submitter, ..kit.sign(PAYER, command) }])
+        })
+        .collect();
+    let unpaid = Err(agora_types::Code::GasUnpaid);
+    assert_eq!(node.commit(kit.now, groups).unwrap(), [[Ok(())], [unpaid], [unpaid]]);
+    let batches = disk.lock().unwrap().read_from(0, usize::MAX).unwrap();
+    assert_eq!(batches.iter().map(|batch| batch.header.count).collect::<Vec<_>>(), [1, 1]);
+    agora_audit::audit(&kit.genesis, &batches).unwrap();
+}
+
+#[test]
+fn a_group_too_large_for_a_batch_is_refused_and_the_others_go_on() {
+    let mut kit = Kit::default();
+    let log = MemoryLog::new(kit.genesis.hash());
+    let mut node = LedgerNode::open(&kit.genesis, Box::new(log), 2).unwrap();
+    let one = kit.transfer(PAYER, 30, 1);
+    let one = verified(&kit, vec![kit.sign(PAYER, one)]);
+    let many = vec![one[0].clone(); 8_193];
+    let answers = node.commit(kit.now, vec![one.clone(), many, one.clone()]).unwrap();
+    assert_eq!((&answers[0], &answers[2]), (&vec![Ok(())], &vec![Ok(())]));
+    assert!(answers[1].iter().all(|answer| *answer == Err(agora_types::Code::WireTooLarge)));
+    assert_eq!(node.economy().available(&key(30).address()).atoms(), 1, "the second is a repeat of the first");
+}
+
+#[test]
+fn more_than_a_batch_holds_goes_into_several() {
+    let mut kit = Kit::default();
+    let disk = Arc::new(Mutex::new(MemoryLog::new(kit.genesis.hash())));
+    let log = Flaky { disk: disk.clone(), appends: Arc::default(), fail_at: None, persists: true };
+    let mut node = LedgerNode::open(&kit.genesis, Box::new(log), 1_000).unwrap();
+    let one = kit.transfer(PAYER, 30, 1);
+    let one = verified(&kit, vec![kit.sign(PAYER, one)]);
+    let groups = vec![one; 10_000];
+    let answers = node.commit(kit.now, groups).unwrap();
+    assert!(answers.iter().all(|answer| answer == &[Ok(())]));
+    let batches = disk.lock().unwrap().read_from(0, usize::MAX).unwrap();
+    assert!(batches.len() > 1);
+    assert_eq!(batches.iter().map(|batch| batch.header.count).sum::<u32>(), 10_000);
+    assert_eq!(node.economy().available(&key(30).address()).atoms(), 1);
 }

@@ -110,12 +110,6 @@ impl LedgerNode {
                 self.write(now, std::mem::take(&mut batch), std::mem::take(&mut owners), &mut answers)?;
                 bytes = 0;
             }
-            let paid = self.sequencer.drop_unpaid(group.clone()).0.len();
-            if paid != group.len() {
-                // A group is refused whole: half of it would not be what its caller asked for.
-                answers[owner] = vec![Err(Code::GasUnpaid); group.len()];
-                continue;
-            }
             bytes += size;
             owners.extend(std::iter::repeat_n(owner, group.len()));
             batch.extend(group);
@@ -133,15 +127,28 @@ impl LedgerNode {
         owners: Vec<usize>,
         answers: &mut [Answers],
     ) -> Result<(), LedgerFault> {
-        let prior = self.prior(batch.iter().filter_map(Verified::call))?;
+        let digests: Vec<_> = batch.iter().map(|entry| *entry.digest()).collect();
+        // What cannot pay its gas never enters the log; all of a batch is weighed together.
+        let (paid, _) = self.sequencer.drop_unpaid(batch);
+        let mut entered = paid.iter().map(|entry| *entry.digest()).collect::<Vec<_>>().into_iter().peekable();
+        let mut outcomes = Vec::new().into_iter();
         let seq = self.sequencer.next_seq();
-        let proposed = self.sequencer.propose(now, batch, &prior);
-        self.store.append(seq, &proposed.batch, &proposed.applied.records)?;
-        // Durable: from here on, the answers are true.
-        for (owner, outcome) in owners.into_iter().zip(proposed.applied.outcomes) {
-            answers[owner].push(outcome.code().map_or(Ok(()), Err));
+        let writes = !paid.is_empty();
+        if writes {
+            let prior = self.prior(paid.iter().filter_map(Verified::call))?;
+            let proposed = self.sequencer.propose(now, paid, &prior);
+            self.store.append(seq, &proposed.batch, &proposed.applied.records)?;
+            outcomes = proposed.applied.outcomes.into_iter();
         }
-        if (seq + 1).is_multiple_of(self.snapshot_every) {
+        // Durable: from here on, the answers are true.
+        for (owner, digest) in owners.into_iter().zip(digests) {
+            let answer = match entered.next_if_eq(&digest) {
+                Some(_) => outcomes.next().and_then(|outcome| outcome.code()).map_or(Ok(()), Err),
+                None => Err(Code::GasUnpaid),
+            };
+            answers[owner].push(answer);
+        }
+        if writes && (seq + 1).is_multiple_of(self.snapshot_every) {
             let snapshot = self.sequencer.snapshot(&self.genesis);
             self.store.save_snapshot(&snapshot)?;
         }
