@@ -4,4 +4,5 @@ mod check;
 pub mod receipt;
 mod text;
 
-pub use receipt::{Attribution, Decoding, Kind, Leg, Prices, Receipt, Role, ShareTotal, State, Usage};
+pub use agora_types::{Prices, Usage};
+pub use receipt::{Attribution, Decoding, Kind, Leg, Receipt, Role, ShareTotal, State};

@@ -18,6 +18,7 @@ pub mod merkle;
 mod signed;
 pub mod table;
 mod time;
+mod usage;
 
 pub use amount::{Amount, AmountError, CAP, DECIMALS};
 pub use bytes::{Address, CallId, ChannelId, CommandId, DatanetId, Hash, HexError, ListingId, QuoteId};
@@ -25,3 +26,4 @@ pub use cbor::Canonical;
 pub use code::{Code, Rejection};
 pub use signed::{Signed, SignedError};
 pub use time::Timestamp;
+pub use usage::{Prices, Usage};
