@@ -154,6 +154,13 @@ codes! {
     DatanetTerms = 4102, "datanet.bad_terms", 400, 2, None, "a datanet has a name of 1 to 64 bytes and 1 to 12 members with weights above zero, each once";
     DatanetVersion = 4103, "datanet.version_not_next", 409, 7, None, "versions follow one another; read the newest first";
 
+    QuoteExpired = 4201, "quote.expired", 410, 6, None, "the quote ran out; ask for another";
+    QuoteUsed = 4202, "quote.used", 409, 7, None, "a quote opens one call; ask for another";
+    QuoteUnknown = 4203, "quote.unknown", 404, 3, None, "this host gave no such quote, or it was used or ran out; ask for another";
+    QuoteTooMany = 4204, "quote.too_many_outstanding", 429, 6, None, "use or let run out the quotes you have; then ask again";
+    QuoteMismatch = 4205, "quote.mismatch", 400, 8, None, "the quote is not the one that was given; send it unchanged";
+    QuoteInvalid = 4206, "quote.invalid", 400, 2, None, "a quote lives 30 seconds at most, allows output, and can be priced";
+
     StoreFenced = 5001, "store.fenced", 409, 7, None, "another writer appended to this log; stop this node, and run only one";
     StoreDamaged = 5002, "store.damaged", 500, 8, None, "what is on disk is not what was written; restore the data folder from a copy";
     StoreFailed = 5003, "store.failed", 500, 1, None, "the disk or the system failed; see the message, then start again: repeats are safe";
