@@ -169,7 +169,7 @@ codes! {
     LogForeign = 5006, "store.foreign_log", 500, 8, None, "the log was not written by these rules, or it is damaged; run the release that wrote it, or restore a copy";
     LedgerBusy = 5007, "store.busy", 503, 6, None, "too many commands wait for a commit; try again in a moment";
 
-    BusBadSubject = 8001, "bus.bad_subject", 400, 2, None, "a subject is agora.v1.<network>.<peer>.<verb>; each part has 1 to 64 of A-Z a-z 0-9 _ -";
+    BusBadSubject = 8001, "bus.bad_subject", 400, 2, None, "a subject is agora.v1.NETWORK.PEER.VERB; each part has 1 to 64 of A-Z a-z 0-9 _ -";
     BusFrameTooLarge = 8002, "bus.frame_too_large", 413, 2, None, "a frame has at most 65536 bytes; send several";
     BusNoResponders = 8003, "bus.no_responders", 503, 6, None, "nobody listens there; look for another host, or try later";
     BusTimeout = 8004, "bus.timeout", 504, 6, None, "no message came in time; ask again with the same id";
