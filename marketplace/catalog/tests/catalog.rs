@@ -62,7 +62,7 @@ fn quote(n: u8, payer: u8) -> Quote {
 
 #[track_caller]
 fn golden(name: &str, schema: &str, bytes: &[u8]) {
-    let path = format!("{}/tests/data/{name}.hex", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("tests/data/{name}.hex");
     if std::env::var("AGORA_GOLDEN").is_ok_and(|word| word == "write") {
         let text = hex::encode(bytes);
         let lines: Vec<&str> = text.as_bytes().chunks(120).map(|line| std::str::from_utf8(line).unwrap()).collect();

@@ -1,7 +1,6 @@
 //! The CDDL beside this crate describes what is kept for ever, and the bytes of a record never change.
 
 use std::fs;
-use std::path::Path;
 
 use agora_economy::testkit::{HOST, Kit, key};
 use agora_economy::{CallRecord, Finished};
@@ -9,7 +8,7 @@ use agora_types::command::Command;
 use agora_types::{Canonical as _, Hash};
 
 fn schema() -> String {
-    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let read = |path: &str| fs::read_to_string(path).unwrap();
     [read("cddl/call-record.cddl"), read("../types/cddl/common.cddl")].join("\n")
 }
 

@@ -90,7 +90,7 @@ fn samples() -> Vec<(&'static str, Frame)> {
 fn every_frame_keeps_its_bytes_and_reads_back() {
     for (name, frame) in samples() {
         let bytes = frame.to_wire().unwrap();
-        let path = format!("{}/tests/data/frames/{name}.hex", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("tests/data/frames/{name}.hex");
         let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         if std::env::var("AGORA_GOLDEN").is_ok_and(|word| word == "write") {
             let lines: Vec<&[u8]> = text.as_bytes().chunks(120).collect();

@@ -19,7 +19,7 @@ const KINDS: &[(&str, &[&str], &str)] = &[
 ];
 
 fn folder(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    Path::new(name).to_path_buf()
 }
 
 fn schema(kind: &str, others: &[&str]) -> String {

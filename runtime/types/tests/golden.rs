@@ -22,7 +22,7 @@ where
 
 #[track_caller]
 fn bytes_match(name: &str, bytes: &[u8]) {
-    let path = format!("{}/tests/data/golden/{name}.hex", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("tests/data/golden/{name}.hex");
     if std::env::var("AGORA_GOLDEN").is_ok_and(|word| word == "write") {
         let lines: Vec<String> =
             hex::encode(bytes).as_bytes().chunks(120).map(|l| String::from_utf8_lossy(l).into()).collect();

@@ -39,13 +39,12 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
+/// Asked at run time: two clones may share a target folder, and a compiled-in path would name the wrong one.
 fn workspace_root() -> anyhow::Result<PathBuf> {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let root = here.ancestors().nth(2).context("runtime/xtask stands two folders below the root")?;
-    anyhow::ensure!(
-        root.join("Cargo.lock").is_file(),
-        "{} is not the workspace; run `cargo xtask` inside it",
-        root.display()
-    );
-    Ok(root.to_path_buf())
+    let here = match std::env::var_os("CARGO_MANIFEST_DIR") {
+        Some(manifest) => PathBuf::from(manifest),
+        None => std::env::current_dir().context("reading the current folder")?,
+    };
+    let root = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    root.map(PathBuf::from).context("no Cargo.lock here or above; run `cargo xtask` inside the workspace")
 }
