@@ -1,1 +1,14 @@
-//! The engine port: streaming, cancellable, bounded generation.
+//! The engine port: requests, and their answers as bounded streams of tokens that end when they are dropped.
+//!
+//! Everything here is a word of the port; engines hang behind [`Engine`]. Nothing that is counted in money is a float:
+//! sampling settings are thousandths, as the receipt states them.
+
+mod engine;
+#[cfg(feature = "fake")]
+mod fake;
+mod request;
+
+pub use engine::{AdapterInfo, BaseInfo, Ending, Engine, EngineError, Job, Pending, Piece, TokenStream};
+#[cfg(feature = "fake")]
+pub use fake::FakeEngine;
+pub use request::{MESSAGES_MAX, Message, REQUEST_SIZE_MAX, Request, Role, STOPS_MAX, Sampling};

@@ -169,6 +169,36 @@ codes! {
     LogForeign = 5006, "store.foreign_log", 500, 8, None, "the log was not written by these rules, or it is damaged; run the release that wrote it, or restore a copy";
     LedgerBusy = 5007, "store.busy", 503, 6, None, "too many commands wait for a commit; try again in a moment";
 
+    EngineUnknownAdapter = 6001, "engine.unknown_adapter", 404, 3, None, "no such adapter is loaded; load it, or ask for the base model";
+    EngineBadModel = 6002, "engine.bad_model", 400, 8, None, "the model file is malformed or damaged; fetch it again";
+    EngineBadAdapter = 6003, "engine.bad_adapter", 400, 8, None, "the adapter does not fit this base model, or its file is malformed";
+    EngineContext = 6004, "engine.context_exceeded", 400, 2, None, "prompt and answer do not fit the model's context; shorten the prompt or ask for less";
+    EngineBusy = 6005, "engine.busy", 503, 6, None, "the engine's queue is full; try again in a moment";
+    EngineNotFinite = 6006, "engine.not_finite", 500, 1, None, "the model computed a value that is not a number; the model or adapter is unusable";
+    EngineBadRequest = 6007, "engine.bad_request", 400, 2, None, "the request breaks a bound; see the message";
+    EngineStopped = 6008, "engine.stopped", 503, 6, None, "the engine has stopped; start the node again";
+    EngineUnsupported = 6009, "engine.unsupported", 400, 2, None, "this architecture or tensor format is not supported; use a llama-family GGUF";
+    EngineFileMissing = 6010, "engine.file_not_found", 404, 3, None, "there is no such model file; fetch it with `agora model fetch`";
+    EngineWrongHash = 6011, "engine.wrong_hash", 400, 8, None, "the file is not the one that was promised (SHA-256 differs); fetch it again";
+    EngineTooLarge = 6012, "engine.too_large", 413, 2, None, "the file is over the engine's limits";
+
+    AgentDenied = 7001, "agent.denied", 403, 4, None, "the agent's manifest does not grant this; grant it in agent.toml and deploy again";
+    AgentOverBudget = 7002, "agent.over_budget", 402, 5, None, "the agent's budget does not cover it; raise the budget or wait";
+    AgentOutOfTime = 7003, "agent.out_of_time", 504, 6, None, "the agent computed for too long and was stopped; its event can be tried again";
+    AgentOutOfMemory = 7004, "agent.out_of_memory", 507, 1, None, "the agent asked for more memory than its manifest grants";
+    AgentTrapped = 7005, "agent.trapped", 500, 1, None, "the agent's code failed; see its log";
+    AgentBadComponent = 7006, "agent.bad_component", 400, 2, None, "the file is not a WebAssembly component of the world agora:agent";
+    AgentBadManifest = 7007, "agent.bad_manifest", 400, 2, None, "agent.toml breaks a rule; see the message";
+    AgentImport = 7008, "agent.import_not_granted", 403, 4, None, "the component imports what its manifest does not grant";
+    AgentTooManyCalls = 7009, "agent.too_many_calls", 429, 4, None, "the agent made more host calls in one event than it may";
+    AgentTooLarge = 7010, "agent.too_large", 413, 2, None, "a value of the agent is over its limit";
+    AgentNotFound = 7011, "agent.not_found", 404, 3, None, "no agent has this name; see `agora agent list`";
+    AgentExists = 7012, "agent.exists", 409, 7, None, "an agent of this name runs already; stop it, or choose another name";
+    AgentFailed = 7013, "agent.failed", 500, 1, None, "the agent answered with an error; see its log";
+    AgentStopped = 7014, "agent.stopped", 409, 7, None, "the agent is stopped; deploy it again";
+    AgentBadHandle = 7015, "agent.bad_handle", 400, 2, None, "the agent used a quote or stream that it does not have";
+    AgentSuspended = 7016, "agent.suspended", 503, 6, None, "the agent failed too often or ran out of funds and waits; see its log, then deploy it again";
+
     BusBadSubject = 8001, "bus.bad_subject", 400, 2, None, "a subject is agora.v1.NETWORK.PEER.VERB; each part has 1 to 64 of A-Z a-z 0-9 _ -";
     BusFrameTooLarge = 8002, "bus.frame_too_large", 413, 2, None, "a frame has at most 65536 bytes; send several";
     BusNoResponders = 8003, "bus.no_responders", 503, 6, None, "nobody listens there; look for another host, or try later";
@@ -178,6 +208,27 @@ codes! {
     BusNoCredit = 8007, "bus.no_credit", 429, 6, None, "the receiver has not granted more chunks; wait for its credit";
     BusGap = 8008, "bus.gap", 409, 7, None, "chunks are missing; close the stream and settle what was received";
     BusRepeated = 8009, "bus.repeated", 409, 7, None, "this chunk came before; ignore it";
+
+    NodePortInUse = 9001, "node.port_in_use", 409, 7, None, "another program listens on this port; stop it, or give another with --port";
+    NodeNoNetwork = 9002, "node.no_network", 404, 3, None, "there is no network of this name here; start one with `agora up`";
+    NodeNotRunning = 9003, "node.not_running", 503, 6, None, "no node answers; start one with `agora up`";
+    NodeNotLoopback = 9004, "node.not_loopback", 403, 4, None, "a dev network binds loopback addresses only";
+    NodeUnauthorized = 9005, "node.unauthorized", 401, 4, None, "the request lacks this node's token; run as the user who started the node";
+    NodeConfig = 9006, "node.bad_config", 400, 2, None, "a setting is wrong; see the message";
+    NodeFormat = 9007, "node.folder_format", 500, 8, None, "the data folder was written by another release; run that release";
+    NodeIo = 9008, "node.io", 500, 1, None, "a file or the system refused; see the message";
+    NodeBusy = 9009, "node.busy", 503, 6, None, "the node is starting or stopping; try again in a moment";
+    KeystorePassphrase = 9101, "keystore.bad_passphrase", 401, 4, None, "the passphrase does not open this key";
+    KeystoreMalformed = 9102, "keystore.malformed", 400, 8, None, "the file is not an Ethereum keystore of version 3";
+    KeystoreMissing = 9103, "keystore.not_found", 404, 3, None, "there is no such key; make one with `agora wallet new`";
+    KeystoreExists = 9104, "keystore.exists", 409, 7, None, "a key of this name exists; choose another name";
+    KeystorePermissions = 9105, "keystore.permissions", 403, 4, None, "others may read this key; make the file private (mode 0600)";
+    ModelFetch = 9201, "model.fetch_failed", 502, 6, None, "the model could not be fetched; see the message, then try again";
+    ToolMissing = 9202, "tool.missing", 500, 1, None, "a program that this needs is not installed; see the message";
+    ReceiptUnknown = 9301, "receipt.not_found", 404, 3, None, "no receipt has this index or call id; see `agora receipt list`";
+    ReceiptUntrusted = 9302, "receipt.untrusted_key", 403, 8, None, "the file is signed by keys that are not pinned; add the network to trust.toml if you know it";
+    ReceiptProof = 9303, "receipt.bad_proof", 400, 8, None, "the receipt is not in the log that the checkpoint commits to";
+    ReceiptEnvelope = 9304, "receipt.bad_envelope", 400, 8, None, "the file is not an exported receipt";
 }
 
 impl fmt::Display for Code {

@@ -1,0 +1,128 @@
+//! The port itself.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use agora_types::{Code, Hash, Usage};
+use serde::Serialize;
+
+use crate::Request;
+
+/// An answer that is still on its way.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
+
+/// Why an engine refuses or fails, with a stable code of the area `engine`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {what}; {}", .code.meaning())]
+pub struct EngineError {
+    /// The stable code.
+    pub code: Code,
+    /// Which file, tensor, bound.
+    pub what: String,
+}
+
+impl EngineError {
+    /// An error with its code and what it is about.
+    pub fn new(code: Code, what: impl Into<String>) -> Self {
+        Self { code, what: what.into() }
+    }
+}
+
+/// The base model that an engine serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BaseInfo {
+    /// For people.
+    pub name: String,
+    /// SHA-256 of the model's file.
+    pub hash: Hash,
+    /// Hash of the tokenizer: vocabulary, merges and chat template.
+    pub tokenizer_hash: Hash,
+    /// Most tokens of prompt and answer together.
+    pub context_max: u64,
+}
+
+/// An adapter that can answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AdapterInfo {
+    /// For people.
+    pub name: String,
+    /// SHA-256 over its configuration and weights.
+    pub hash: Hash,
+    /// Rank of its matrices (the largest).
+    pub rank: u32,
+}
+
+/// One row of the batch: a request, and which adapter answers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The request.
+    pub request: Request,
+    /// The adapter's hash; `None`: the base model answers.
+    pub adapter: Option<Hash>,
+    /// Most pieces that wait for a slow reader, at least 1; then the row pauses.
+    pub ahead_max: usize,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The model said so.
+    Stop,
+    /// A stop string was reached.
+    StopString,
+    /// `output_max` was reached, or the context is full.
+    Length,
+}
+
+/// One step of an answer. Usage is that since the answer began; the engine's own count, which is billed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Exactly one more token. Its text is whole UTF-8 and may be empty: bytes wait for the rest of their character, and
+    /// text waits while it may become a stop string.
+    Token {
+        /// What can be shown now.
+        text: String,
+        /// Tokens so far, this one included.
+        usage: Usage,
+    },
+    /// The answer is whole.
+    End {
+        /// Text that had waited.
+        text: String,
+        /// Why it ended.
+        ending: Ending,
+        /// Tokens in all.
+        usage: Usage,
+    },
+}
+
+/// The reading end of one answer. Dropping it cancels the row within one step.
+pub trait TokenStream: Send {
+    /// Waits for the next piece; `None` after [`Piece::End`] or an error. Dropping the future loses nothing.
+    fn next(&mut self) -> Pending<'_, Option<Piece>>;
+}
+
+/// Generates tokens. Callable from many threads at once; rows with different adapters share one batch.
+///
+/// Nothing is durable. A row's answer depends on request, adapter and base only, never on its company in the batch.
+/// Nobody retries inside: a failed row has failed.
+pub trait Engine: Send + Sync {
+    /// The base model.
+    fn base(&self) -> &BaseInfo;
+
+    /// The adapters that are loaded, by hash.
+    fn adapters(&self) -> Vec<AdapterInfo>;
+
+    /// Tokens of the rendered prompt. Quick; checks every bound of the request.
+    ///
+    /// # Errors
+    /// `engine.bad_request`, `engine.context_exceeded`.
+    fn count(&self, request: &Request) -> Result<u64, EngineError>;
+
+    /// Joins the batch at the next step; does not wait for it.
+    ///
+    /// # Errors
+    /// As [`Engine::count`]; `engine.unknown_adapter`, `engine.busy`, `engine.stopped`.
+    fn start(&self, job: Job) -> Result<Box<dyn TokenStream>, EngineError>;
+}
