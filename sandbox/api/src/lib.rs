@@ -1,1 +1,16 @@
-//! The sandbox port: agents, grants, budgets and what a guest may call.
+//! The sandbox port: agents, their manifests and grants, and what a guest may call.
+//!
+//! An agent is a program without state of its own: it handles one event at a time, and what it wants to remember it
+//! writes through [`AgentHost`]. Backends (wasmtime) hang behind [`Sandbox`]; the node's side of every host call is
+//! [`AgentHost`].
+
+mod host;
+mod manifest;
+mod program;
+
+pub use host::{
+    AgentError, AgentHost, Ask, Batch, Budget, Ended, Level, Offer, Pending, QuoteHandle, QuoteTerms, ReceiptView,
+    StreamHandle, Turn,
+};
+pub use manifest::{Grants, KeyValueGrant, Limits, Manifest, Unlimited, WalletGrant};
+pub use program::{Event, Program, Sandbox};
