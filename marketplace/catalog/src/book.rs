@@ -52,6 +52,11 @@ impl Quotes {
         Ok(())
     }
 
+    /// An outstanding quote.
+    pub fn get(&self, id: &QuoteId) -> Option<&Quote> {
+        self.open.get(id)
+    }
+
     /// Takes a quote out of the book: it opens one call.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ type Definition = TableDefinition<'static, Bytes, Bytes>;
 
 /// Commits that wait for the writer; the next caller waits for a place.
 const QUEUE: usize = 256;
-const ALL: [Table; 7] = [
+const ALL: [Table; 8] = [
     Table::Seller,
     Table::Buyer,
     Table::AgentState,
@@ -28,6 +28,7 @@ const ALL: [Table; 7] = [
     Table::AgentEvents,
     Table::Agents,
     Table::Catalog,
+    Table::AgentLogs,
 ];
 
 fn table(table: Table) -> (Definition, &'static str) {
@@ -39,6 +40,7 @@ fn table(table: Table) -> (Definition, &'static str) {
         Table::AgentEvents => "agent-events",
         Table::Agents => "agents",
         Table::Catalog => "catalog",
+        Table::AgentLogs => "agent-logs",
     };
     (TableDefinition::new(name), name)
 }

@@ -1,4 +1,4 @@
-//! The clock as a port: production brings the system's, simulation its own.
+//! Time and randomness as ports: production brings the system's, simulation its own.
 
 use agora_types::Timestamp;
 
@@ -6,4 +6,17 @@ use agora_types::Timestamp;
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
+}
+
+/// Unpredictable bytes for ids, salts and keys. Callable from any thread.
+pub trait Random: Send + Sync {
+    /// Fills `bytes`.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// So many random bytes.
+pub fn random<const N: usize>(random: &dyn Random) -> [u8; N] {
+    let mut bytes = [0; N];
+    random.fill(&mut bytes);
+    bytes
 }

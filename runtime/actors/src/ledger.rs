@@ -9,7 +9,9 @@
 //! | after the append, before the answer | the batch | no answer | repeats; gets the first answer |
 
 mod actor;
+mod handle;
 mod node;
 
-pub use actor::{LedgerActor, LedgerError, LedgerSettings, Query, Submit};
+pub use actor::{LedgerActor, LedgerError, LedgerSettings, Lookup, Query, ReadLog, Rows, Submit};
+pub use handle::LedgerHandle;
 pub use node::{Answers, LedgerFault, LedgerNode};

@@ -134,6 +134,8 @@ codes! {
     PayerIsSystem = 2023, "channel.payer_is_system", 403, 4, None, "a system account has no key and cannot pay";
     ChannelIdMismatch = 2024, "channel.channel_id_mismatch", 400, 2, Some("invalid_batch_settlement_evm_channel_id_mismatch"), "the voucher names another channel than its config";
 
+    ChannelBusy = 2025, "channel.busy", 409, 6, Some("invalid_batch_settlement_evm_channel_busy"), "another call runs on this channel; wait for it, or open a channel with another salt";
+
     CallNotFound = 3001, "call.not_found", 404, 3, None, "no provisional receipt has this call id";
     CallDifferent = 3002, "call.settled_differently", 409, 7, None, "this call id was settled with another charge or receipt";
     CallFinal = 3003, "call.already_final", 409, 7, None, "the call has its final receipt already";
@@ -147,6 +149,12 @@ codes! {
     ReceiverNotListing = 3011, "call.receiver_not_listing", 400, 2, None, "the channel must pay the account of the listing";
     CumulativeMismatch = 3012, "call.cumulative_mismatch", 409, 7, Some("invalid_batch_settlement_evm_cumulative_amount_mismatch"), "read the channel's state: charge and cumulative do not meet";
     CallIdZero = 3013, "call.id_must_not_be_zero", 400, 2, None, "choose a time-ordered call id";
+    CallInProgress = 3014, "call.in_progress", 409, 6, None, "this call is being answered; wait, then ask again with the same id";
+    CallSilent = 3015, "call.silent", 504, 6, None, "the other side fell silent; what was delivered is settled, the rest is not charged";
+    CallOvercharge = 3016, "call.overcharge", 402, 5, None, "the host asked for more than quote and delivery allow; nothing more was signed";
+    CallResponse = 3017, "call.response_mismatch", 400, 8, None, "the receipt commits to another answer than the one that arrived; keep the receipt as evidence";
+    CallNoAnswer = 3018, "call.no_answer", 502, 1, None, "the host delivered nothing; nothing was charged";
+    CallNotHeld = 3019, "call.deposit_missing", 402, 5, Some("invalid_batch_settlement_evm_insufficient_balance"), "the channel or the voucher does not cover the first window; deposit, and sign for the first window";
 
     ListingNotFound = 4001, "listing.not_found", 404, 3, None, "no such listing; look for it with `agora model list`";
     ListingTerms = 4002, "listing.bad_terms", 400, 2, None, "a listing has a name of 1 to 64 bytes, 1 to 16 hosts and at most 12 members over its datanets";

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use agora_economy::ports::log::{LogFault, LogStore};
+use agora_economy::ports::log::{Index, LogFault, LogStore, Row};
 use agora_economy::{Economy, Verified};
 use agora_types::Code;
+use agora_types::batch::Batch;
 use agora_types::genesis::Genesis;
 use kameo::Actor;
 use kameo::actor::{ActorRef, WeakActorRef};
@@ -64,6 +65,18 @@ impl<R> std::fmt::Debug for Query<R> {
     }
 }
 
+/// Reads from the durable log: a value of an index.
+#[derive(Debug)]
+pub struct Lookup(pub Index, pub Vec<u8>);
+
+/// Reads from the durable log: keys and values of an index, from a key on, at most so many.
+#[derive(Debug)]
+pub struct Rows(pub Index, pub Vec<u8>, pub usize);
+
+/// Reads from the durable log: batches from a position on, at most so many.
+#[derive(Debug)]
+pub struct ReadLog(pub u64, pub usize);
+
 struct Flush;
 
 type Reply = Result<Answers, LedgerError>;
@@ -121,6 +134,30 @@ impl<R: Send + 'static> Message<Query<R>> for LedgerActor {
 
     async fn handle(&mut self, Query(question): Query<R>, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
         Ok(question(self.node.economy()))
+    }
+}
+
+impl Message<Lookup> for LedgerActor {
+    type Reply = Result<Option<Vec<u8>>, LedgerError>;
+
+    async fn handle(&mut self, Lookup(index, key): Lookup, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
+        self.node.store().record(index, &key).map_err(|fault| LedgerError::Uncertain(fault.into()))
+    }
+}
+
+impl Message<Rows> for LedgerActor {
+    type Reply = Result<Vec<Row>, LedgerError>;
+
+    async fn handle(&mut self, Rows(index, from, limit): Rows, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
+        self.node.store().records_from(index, &from, limit).map_err(|fault| LedgerError::Uncertain(fault.into()))
+    }
+}
+
+impl Message<ReadLog> for LedgerActor {
+    type Reply = Result<Vec<Batch>, LedgerError>;
+
+    async fn handle(&mut self, ReadLog(from, limit): ReadLog, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
+        self.node.store().read_from(from, limit).map_err(|fault| LedgerError::Uncertain(fault.into()))
     }
 }
 

@@ -86,6 +86,11 @@ impl LedgerNode {
         self.sequencer.economy()
     }
 
+    /// The log, to read from.
+    pub fn store(&self) -> &dyn LogStore {
+        self.store.as_ref()
+    }
+
     /// The time of the newest batch.
     pub fn time(&self) -> Timestamp {
         self.sequencer.time()

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use agora_types::Code;
 
+pub mod ask;
 pub mod flow;
 pub mod frame;
 mod subject;

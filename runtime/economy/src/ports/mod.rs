@@ -2,6 +2,7 @@
 //! [`memory`] keeps log and state in memory, for simulation and tests.
 
 pub mod bus;
+pub mod ledger;
 pub mod log;
 pub mod memory;
 pub mod state;

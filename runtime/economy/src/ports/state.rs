@@ -1,5 +1,10 @@
 //! Small durable state beside the ledger: the seller's journal, agents' keys and outboxes, as ordered tables of bytes.
 
+use std::future::Future;
+use std::pin::Pin;
+
+use agora_types::Hash;
+
 use super::log::{LogFault, Row};
 
 /// Longest key, bytes.
@@ -28,6 +33,8 @@ pub enum Table {
     Agents = 5,
     /// Signed listings and datanet records, by id.
     Catalog = 6,
+    /// Agents' log lines, by agent name ‖ 0 ‖ number.
+    AgentLogs = 7,
 }
 
 /// One change of a table.
@@ -78,3 +85,45 @@ pub trait StateStore: Send + Sync {
     /// Keys that begin with `prefix`, with their values, in order, at most `limit`.
     fn list(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Vec<Row>, LogFault>;
 }
+
+/// An answer that is still on its way.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, LogFault>> + Send + 'a>>;
+
+/// [`StateStore`] for callers that must not block: a node moves the work to another thread, a simulation does it here.
+pub trait Journal: Send + Sync {
+    /// Makes all `writes` durable in one step, before it answers.
+    fn commit(&self, writes: Vec<Write>) -> Pending<'_, ()>;
+
+    /// The value of a key.
+    fn get(&self, table: Table, key: Vec<u8>) -> Pending<'_, Option<Vec<u8>>>;
+
+    /// Keys that begin with `prefix`, with their values, in order, at most `limit`.
+    fn list(&self, table: Table, prefix: Vec<u8>, limit: usize) -> Pending<'_, Vec<Row>>;
+}
+
+/// Does the work where it is called.
+impl<S: StateStore> Journal for S {
+    fn commit(&self, writes: Vec<Write>) -> Pending<'_, ()> {
+        Box::pin(async move { StateStore::commit(self, &writes) })
+    }
+
+    fn get(&self, table: Table, key: Vec<u8>) -> Pending<'_, Option<Vec<u8>>> {
+        Box::pin(async move { StateStore::get(self, table, &key) })
+    }
+
+    fn list(&self, table: Table, prefix: Vec<u8>, limit: usize) -> Pending<'_, Vec<Row>> {
+        Box::pin(async move { StateStore::list(self, table, &prefix, limit) })
+    }
+}
+
+/// Bytes by their SHA-256: components, requests, documents. Durable when `put` returns; callable from many threads.
+pub trait Blobs: Send + Sync {
+    /// Keeps bytes, at most [`BLOB_SIZE_MAX`]; keeping them again changes nothing.
+    fn put(&self, bytes: &[u8]) -> Result<Hash, LogFault>;
+
+    /// The bytes of a hash, checked against it.
+    fn get(&self, hash: &Hash) -> Result<Option<Vec<u8>>, LogFault>;
+}
+
+/// Largest blob, bytes.
+pub const BLOB_SIZE_MAX: usize = 64 << 20;

@@ -151,6 +151,22 @@ pub struct Failed {
     pub detail: String,
 }
 
+impl Failed {
+    /// With the detail cut to its bound.
+    pub fn new(code: Code, detail: &str) -> Self {
+        let mut end = detail.len().min(DETAIL_BYTES_MAX);
+        while !detail.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self { code: code.number(), detail: detail[..end].to_owned() }
+    }
+
+    /// The code, where this release knows it.
+    pub fn code(&self) -> Option<Code> {
+        Code::from_number(self.code)
+    }
+}
+
 impl Canonical for Frame {
     const TAG: &'static str = "agora/frame/v1";
     const SIZE_MAX: usize = FRAME_BYTES_MAX;
@@ -164,11 +180,7 @@ impl Frame {
 
     /// The end of a stream by a code.
     pub fn failed(stream: CallId, code: Code, detail: &str) -> Self {
-        let mut end = detail.len().min(DETAIL_BYTES_MAX);
-        while !detail.is_char_boundary(end) {
-            end -= 1;
-        }
-        Self::new(stream, Body::Failed(Failed { code: code.number(), detail: detail[..end].to_owned() }))
+        Self::new(stream, Body::Failed(Failed::new(code, detail)))
     }
 
     /// Its bytes on the bus, or why it is over a limit.

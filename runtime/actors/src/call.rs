@@ -1,0 +1,120 @@
+//! The way of one paid call through its host, as one function that reads top to bottom; the buyer's half is
+//! [`purchase`](crate::purchase).
+//!
+//! [`serve_call`] is async over ports, clock and randomness included, and knows no actor and no executor, so that a
+//! seeded simulation runs this very function. Every step is keyed by payer and call id and may be repeated. What a crash
+//! or a dropped future leaves behind:
+//!
+//! | it ends | on disk | the money | when the same call is opened again |
+//! |---|---|---|---|
+//! | before the hold | nothing | untouched | as if for the first time, with a fresh quote |
+//! | after the deposit, before the hold | the deposit | in the payer's channel, unclaimed | the deposit's repeat changes nothing; goes on |
+//! | after the hold | the sale | untouched; the voucher is a promise only | the sale ends as it stands: nothing was delivered, nothing is charged |
+//! | in the stream | the sale and every chunk that was sent | untouched | the chunks are sent again, then charged exactly |
+//! | after the receipt | the signed receipt | untouched | the same receipt is settled |
+//! | after the settlement | sale and ledger | host and owner paid, contributors in suspense | the first receipt again; nothing moves twice |
+//! | after the final receipt | sale and ledger | everyone paid | the first receipt again |
+//! | and the buyer never returns | the sale | what the buyer acknowledged is charged, see [`settle_abandoned`] | the first receipt |
+//!
+//! A chunk is written down before it is sent, and charged only if it was sent: the seller never serves past the accepted
+//! voucher, the buyer never has more than one window authorised and undelivered.
+
+mod bill;
+mod desk;
+mod line;
+mod sale;
+mod seller;
+mod stream;
+
+use agora_economy::ports::bus::frame::{Body, Open};
+use agora_types::{Address, CallId, Code};
+
+pub(crate) use line::{Heard, Line};
+pub use sale::{ChunkRow, Phase, SellerCall};
+pub(crate) use sale::{spent, window_end};
+pub use seller::{Seller, SellerParts};
+
+use crate::error::CallError;
+use sale::Sale;
+
+/// Output tokens that a buyer authorises ahead of delivery.
+pub const WINDOW_TOKENS: u64 = 32;
+/// A stream without a sign of life from the buyer ends after this.
+pub const SILENCE_MS: u32 = 30_000;
+
+/// Serves one paid call from its opening to its final receipt; answers with the provisional receipt's leaf.
+///
+/// # Errors
+/// The first refusal or fault on the way; the buyer was told. What is written down is settled by a repeat or by
+/// [`settle_abandoned`].
+pub async fn serve_call(seller: &Seller, call: CallId, open: &Open) -> Result<Vec<u8>, CallError> {
+    let mut line = seller.line(&open.channel.payer, call).await?;
+    let served = serve(seller, &mut line, call, open).await;
+    if let Err(error) = &served {
+        // The buyer may be gone; then nobody needs to know.
+        let failed = agora_economy::ports::bus::frame::Failed::new(error.code, &error.what);
+        let _ = line.send(Body::Failed(failed)).await;
+    }
+    served
+}
+
+async fn serve(seller: &Seller, line: &mut Line<'_>, call: CallId, open: &Open) -> Result<Vec<u8>, CallError> {
+    // Find: one call at a time on a channel; a call that was begun before goes on where it stands.
+    let payer = open.channel.payer;
+    let _turn = seller.enter(open.channel.id(&seller.network()), call)?;
+    if let Some(mut sale) = Sale::load(seller, payer, call).await? {
+        sale.recognise(seller, open)?;
+        stream::send_again(seller, line, &mut sale, open.credit).await?;
+        return finish(seller, Some(line), sale).await;
+    }
+    if let Some(receipt) = bill::first_receipt(seller, payer, call).await? {
+        line.send(Body::Final(receipt.clone())).await?;
+        return Ok(receipt);
+    }
+    // Quote: the promise that this very request was given, used up here.
+    let quote = seller.take_quote(open)?;
+    let request = seller.read_request(open, &quote)?;
+    // Hold: deposit and first voucher cover the first window; the sale is on disk before the engine works.
+    let mut sale = Sale::hold(seller, call, open, quote, &request).await?;
+    // Run: every token is metered, written down, sent. An early end leaves what was delivered.
+    let interrupted = stream::run(seller, line, &mut sale, request, open.credit).await.err();
+    if sale.is_empty() {
+        sale.forget(seller).await?;
+        return Err(interrupted.unwrap_or_else(|| CallError::new(Code::CallNoAnswer, "the model said nothing")));
+    }
+    // Receipt and settlement.
+    finish(seller, Some(line), sale).await
+}
+
+/// From the end of the stream to the end of the call. Also the way of a sale that a crash cut off.
+async fn finish(seller: &Seller, line: Option<&mut Line<'_>>, mut sale: Sale) -> Result<Vec<u8>, CallError> {
+    if sale.is_empty() {
+        sale.forget(seller).await?;
+        return Err(CallError::new(Code::CallNoAnswer, "the call was cut off before its first token"));
+    }
+    // Receipt: signed once and written down, so that a repeat settles the very same.
+    // Settle: one commit claims the exact charge and pays host and owner; the contributors' part waits in suspense.
+    let receipt = bill::settle(seller, &mut sale).await?;
+    if let Some(line) = line {
+        line.send(Body::Final(receipt.clone())).await?;
+    }
+    // Attribution: by declared weights for now, so at once.
+    bill::finalize(seller, &sale).await?;
+    sale.close(seller).await?;
+    Ok(receipt)
+}
+
+/// Ends a sale whose buyer did not come back after a crash of this host: what the buyer acknowledged is charged, no more.
+/// Chunks that were written down and perhaps never arrived are the host's loss.
+///
+/// # Errors
+/// The first fault; call it again.
+pub async fn settle_abandoned(seller: &Seller, payer: Address, call: CallId) -> Result<(), CallError> {
+    let Some(mut sale) = Sale::load(seller, payer, call).await? else { return Ok(()) };
+    let _turn = seller.enter(sale.channel_id(seller), call)?;
+    sale.keep_acknowledged();
+    if sale.is_empty() {
+        return sale.forget(seller).await;
+    }
+    finish(seller, None, sale).await.map(drop)
+}

@@ -1,0 +1,125 @@
+//! The host's desk: quotes, and unspent deposits given back.
+
+use agora_catalog::{QUOTE_LIFE_MAX_S, Quote, TokenCaps};
+use agora_economy::ports::bus::ask::{QuoteAsk, RefundAsk};
+use agora_economy::ports::bus::frame::Open;
+use agora_inference_api::Request;
+use agora_receipts::receipt::commit;
+use agora_types::batch::Entry;
+use agora_types::command::{Command, Refund};
+use agora_types::{Amount, Canonical as _, Code, QuoteId, Signed};
+
+use super::seller::Seller;
+use crate::clock::random;
+use crate::error::CallError;
+
+impl Seller {
+    /// Answers a question for a price with a signed quote, bound to payer, request and listing.
+    ///
+    /// # Errors
+    /// `listing.not_found`, `listing.bad_terms` when ledger and listing differ, the engine's refusals, and those of
+    /// the book of quotes.
+    pub async fn quote(&self, ask: &QuoteAsk) -> Result<Signed<Quote>, CallError> {
+        let signed = self.listing(&ask.listing)?;
+        let listing = signed.payload();
+        let on_ledger = self.ledger().listing(ask.listing).await?;
+        let on_ledger = on_ledger.ok_or_else(|| CallError::new(Code::ListingNotFound, ask.listing.to_string()))?;
+        if on_ledger.record.terms != signed.hash() {
+            return Err(CallError::new(Code::ListingTerms, "the ledger has other terms for this listing"));
+        }
+        let request = read(&ask.request)?;
+        let engine = self.engine();
+        if engine.base().hash != listing.base_hash {
+            return Err(CallError::new(Code::ListingTerms, "this host serves another base model"));
+        }
+        if let Some(adapter) = listing.adapter_hash
+            && !engine.adapters().iter().any(|known| known.hash == adapter)
+        {
+            return Err(CallError::new(Code::EngineUnknownAdapter, adapter.to_string()));
+        }
+        let input = engine.count(&request)?;
+        let room = listing.context_max.min(engine.base().context_max).saturating_sub(input);
+        let output = request.output_max.min(listing.output_max).min(room);
+        if output == 0 {
+            return Err(CallError::new(Code::EngineContext, format!("the prompt has {input} tokens")));
+        }
+        let now = self.now();
+        let quote = Quote {
+            network: self.network().chain_id,
+            id: QuoteId::ordered(now, random(self.parts.random.as_ref())),
+            payer: ask.payer,
+            request_commit: commit(&ask.salt, &ask.request),
+            listing: ask.listing,
+            terms: signed.hash(),
+            adapter_hash: listing.adapter_hash,
+            caps: TokenCaps { input, output, hidden: 0 },
+            prices: listing.prices,
+            host: self.account(),
+            host_key: self.parts.receipt_key.public(),
+            time: now,
+            expires_at: now.plus_secs(QUOTE_LIFE_MAX_S),
+        };
+        self.quotes().issue(quote.clone(), now).map_err(|code| CallError::new(code, "the quote"))?;
+        Ok(Signed::sign(quote, &self.parts.receipt_key))
+    }
+
+    /// Uses up the quote that a call was opened with.
+    pub(crate) fn take_quote(&self, open: &Open) -> Result<Quote, CallError> {
+        let refuse = |code: Code, what: &str| CallError::new(code, what);
+        let mut quotes = self.quotes();
+        let quote = quotes.get(&open.quote).cloned().ok_or_else(|| refuse(Code::QuoteUnknown, "the quote"))?;
+        if quote.payer != open.channel.payer || quote.request_commit != open.request_hash {
+            return Err(refuse(Code::QuoteMismatch, "payer or request"));
+        }
+        quotes.consume(&quote, self.now()).map_err(|code| refuse(code, "the quote"))?;
+        Ok(quote)
+    }
+
+    /// The request of an opened call, which must be the one that was quoted.
+    pub(crate) fn read_request(&self, open: &Open, quote: &Quote) -> Result<Request, CallError> {
+        if commit(&open.salt, &open.request) != quote.request_commit {
+            return Err(CallError::new(Code::QuoteMismatch, "this is not the request that was quoted"));
+        }
+        let request = read(&open.request)?;
+        Ok(Request { output_max: quote.caps.output, ..request })
+    }
+
+    /// Gives everything unclaimed of an idle channel back to its payer. A repeat finds nothing left and says so.
+    ///
+    /// # Errors
+    /// `channel.voucher_signature` unless the payer's authorizer asks; `channel.busy`, and the ledger's refusals.
+    pub async fn refund(&self, ask: &RefundAsk) -> Result<Amount, CallError> {
+        let network = self.network();
+        let id = ask.config.id(&network);
+        let refuse = |code: Code| CallError::new(code, id.to_string());
+        if ask.config.receiver_authorizer != self.account() {
+            return Err(refuse(Code::AuthorizerMismatch));
+        }
+        if ask.voucher.channel_id != id {
+            return Err(refuse(Code::ChannelIdMismatch));
+        }
+        let signed = ask.voucher.verify(&network, &ask.config.payer_authorizer);
+        signed.map_err(|_| refuse(Code::VoucherSignature))?;
+        let _turn = self.enter(id, agora_types::CallId::ZERO)?;
+        if super::sale::open_on(self, &ask.config.payer, &id).await? {
+            return Err(refuse(Code::ChannelBusy));
+        }
+        let channel = self.ledger().channel(id).await?.ok_or_else(|| refuse(Code::ChannelNotFound))?;
+        if ask.voucher.max_claimable != channel.total_claimed {
+            return Err(refuse(Code::CumulativeMismatch));
+        }
+        let amount = channel.unclaimed();
+        if amount.is_zero() {
+            return Err(refuse(Code::RefundNoBalance));
+        }
+        let refund = Refund { config: ask.config.clone(), nonce: channel.refund_nonce, amount };
+        let entry = Entry::sign(&network, Command::Refund(refund), &self.parts.account);
+        self.ledger().commit_one(entry).await?;
+        Ok(amount)
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<Request, CallError> {
+    let request = Request::from_bytes(bytes);
+    request.map_err(|error| CallError::new(Code::EngineBadRequest, error.to_string()))
+}

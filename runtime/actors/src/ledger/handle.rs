@@ -1,0 +1,141 @@
+//! The ledger port over the ledger actor: what the way of a call sees of it.
+
+use std::time::Duration;
+
+use agora_channels::Channel;
+use agora_economy::ports::ledger::{Ledger, LedgerFailure, ListingTerms, Pending};
+use agora_economy::ports::log::{Index, call_key};
+use agora_economy::{CallRecord, Economy, KeyRecord, OpenCall, Verified};
+use agora_receipts::receipt::DatanetRef;
+use agora_types::batch::Entry;
+use agora_types::command::PublicKey;
+use agora_types::eip712::Network;
+use agora_types::genesis::{Genesis, Parameters};
+use agora_types::key::StatementKey;
+use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, Code, ListingId};
+use kameo::actor::ActorRef;
+use kameo::error::SendError;
+
+use super::actor::{LedgerActor, LedgerError, Lookup, Query, Submit};
+
+/// How long an answer may take: a slow disk's commit many times over.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// The ledger of a node, for callers in the same process.
+#[derive(Clone)]
+pub struct LedgerHandle {
+    actor: ActorRef<LedgerActor>,
+    network: Network,
+    parameters: Parameters,
+}
+
+impl LedgerHandle {
+    /// Speaks to this actor, which keeps its place over restarts.
+    pub fn new(actor: ActorRef<LedgerActor>, genesis: &Genesis) -> Self {
+        Self { actor, network: genesis.network(), parameters: genesis.parameters.clone() }
+    }
+
+    /// The actor.
+    pub fn actor(&self) -> &ActorRef<LedgerActor> {
+        &self.actor
+    }
+
+    /// Asks a question about the durable state.
+    ///
+    /// # Errors
+    /// The actor is starting anew, or too slow.
+    pub async fn query<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Economy) -> R + Send + 'static,
+    ) -> Result<R, LedgerFailure> {
+        self.actor.ask(Query::new(question)).reply_timeout(ANSWER).await.map_err(failure)
+    }
+
+    /// A value of a permanent index.
+    ///
+    /// # Errors
+    /// As [`LedgerHandle::query`].
+    pub async fn lookup(&self, index: Index, key: Vec<u8>) -> Result<Option<Vec<u8>>, LedgerFailure> {
+        self.actor.ask(Lookup(index, key)).reply_timeout(ANSWER).await.map_err(failure)
+    }
+}
+
+/// What the mailbox or the actor answered, as one failure. Whether a commit happened is not known after any of them.
+pub(crate) fn failure<M>(error: SendError<M, LedgerError>) -> LedgerFailure {
+    let (code, what) = match error {
+        SendError::HandlerError(error) => (error.code(), error.to_string()),
+        SendError::MailboxFull(_) => (Code::LedgerBusy, "the ledger's mailbox is full".to_owned()),
+        SendError::ActorNotRunning(_) | SendError::ActorStopped | SendError::ActorRestarting(_) => {
+            (Code::StoreFailed, "the ledger is being opened again".to_owned())
+        }
+        SendError::Timeout(_) => (Code::LedgerBusy, "the ledger did not answer in time".to_owned()),
+    };
+    LedgerFailure { code, what }
+}
+
+fn damaged(what: &str) -> LedgerFailure {
+    LedgerFailure { code: Code::StoreDamaged, what: what.to_owned() }
+}
+
+impl Ledger for LedgerHandle {
+    fn network(&self) -> Network {
+        self.network
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn commit(&self, group: Vec<Entry>) -> Pending<'_, Vec<Result<(), Code>>> {
+        Box::pin(async move {
+            // Signatures are checked here, on the caller's thread: they cost more than the rules.
+            let checked: Vec<_> = group.into_iter().map(|entry| Verified::check(&self.network, entry)).collect();
+            if checked.iter().any(Result::is_err) {
+                let answer = |one: Result<Verified, Code>| one.map_or_else(Err, |_| Err(Code::LinkedFailed));
+                return Ok(checked.into_iter().map(answer).collect());
+            }
+            let group = checked.into_iter().flatten().collect();
+            self.actor.ask(Submit(group)).reply_timeout(ANSWER).await.map_err(failure)
+        })
+    }
+
+    fn available(&self, account: Address) -> Pending<'_, Amount> {
+        Box::pin(self.query(move |economy| economy.available(&account)))
+    }
+
+    fn channel(&self, channel: ChannelId) -> Pending<'_, Option<Channel>> {
+        Box::pin(self.query(move |economy| economy.channel(&channel).cloned()))
+    }
+
+    fn listing(&self, listing: ListingId) -> Pending<'_, Option<ListingTerms>> {
+        Box::pin(self.query(move |economy| {
+            let record = economy.listing(&listing)?.clone();
+            let version = |share: &agora_types::command::DatanetShare| {
+                let known = economy.datanet(&share.datanet)?;
+                Some(DatanetRef { id: share.datanet, root: known.root, tree_size: known.tree_size })
+            };
+            let datanets = record.datanets.iter().filter_map(version).collect();
+            Some(ListingTerms { record, datanets })
+        }))
+    }
+
+    fn statement_key(&self, key: StatementKey) -> Pending<'_, Option<KeyRecord>> {
+        Box::pin(self.query(move |economy| economy.state().keys.get(&PublicKey::Statement(key)).copied()))
+    }
+
+    fn call(&self, payer: Address, call: CallId) -> Pending<'_, Option<CallRecord>> {
+        Box::pin(async move {
+            let bytes = self.lookup(Index::Call, call_key(&payer, &call)).await?;
+            let record = bytes.map(|bytes| CallRecord::from_bytes(&bytes)).transpose();
+            record.map_err(|_| damaged("the record of a call"))
+        })
+    }
+
+    fn open_call(&self, payer: Address, call: CallId) -> Pending<'_, Option<OpenCall>> {
+        Box::pin(self.query(move |economy| economy.open_call(payer, call).cloned()))
+    }
+
+    fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>> {
+        Box::pin(self.lookup(Index::Receipt, index.to_be_bytes().to_vec()))
+    }
+}

@@ -1,0 +1,448 @@
+//! The buyer's half of a paid call: find, quote, hold, read, verify the receipt. The host's half is
+//! [`call`](crate::call).
+//!
+//! A purchase is written down before anything is signed for it. A crash leaves a row in [`Table::Buyer`] that names call,
+//! channel and the highest amount that was ever signed; [`Purchase::resume`] opens the same call again, and the host
+//! sends everything that it charged for once more. Nothing beyond one window past what arrived is ever signed.
+
+mod desk;
+
+use std::sync::Arc;
+
+use agora_catalog::{Listing, Quote};
+use agora_economy::ports::bus::Bus;
+use agora_economy::ports::bus::ask;
+use agora_economy::ports::bus::flow::ReceiveWindow;
+use agora_economy::ports::bus::frame::{Body, Chunk, Failed, NeedVoucher, Open};
+use agora_economy::ports::ledger::Ledger;
+use agora_economy::ports::log::call_key;
+use agora_economy::ports::state::{Journal, Table, Write};
+use agora_receipts::Receipt;
+use agora_receipts::receipt::commit;
+use agora_types::batch::Entry;
+use agora_types::channel::{ChannelConfig, Voucher};
+use agora_types::key::WalletKey;
+use agora_types::{Address, Amount, CallId, Canonical, ChannelId, Code, Hash, ListingId, Signed, Timestamp, Usage};
+use minicbor::{Decode, Encode};
+
+use crate::call::{Heard, Line, SILENCE_MS, spent, window_end};
+use crate::clock::{Clock, Random, random};
+use crate::error::CallError;
+
+pub use desk::Quoted;
+
+/// Chunks that may be under way.
+const CREDIT: u64 = 64;
+
+/// Who pays: the account holds the money, the session key signs vouchers. An agent never sees either.
+#[derive(Debug, Clone)]
+pub struct Payer {
+    /// Its balance is the budget.
+    pub account: Arc<WalletKey>,
+    /// The channels' `payer_authorizer`.
+    pub session: Arc<WalletKey>,
+}
+
+/// An answer that is still on its way.
+pub type Pending<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = Result<T, CallError>> + Send + 'a>>;
+
+/// Finds listings. Answers are signed and match the ledger; callable from many tasks.
+pub trait Directory: Send + Sync {
+    /// The listings that fit the words, best first.
+    fn find<'a>(&'a self, words: &'a str, limit: usize) -> Pending<'a, Vec<Signed<Listing>>>;
+
+    /// One listing.
+    fn get(&self, listing: ListingId) -> Pending<'_, Option<Signed<Listing>>>;
+}
+
+/// The buyer's side of a node.
+pub struct Buyer {
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// Where purchases are written down.
+    pub journal: Arc<dyn Journal>,
+    /// The bus.
+    pub bus: Arc<dyn Bus>,
+    /// Listings.
+    pub directory: Arc<dyn Directory>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and salts.
+    pub random: Arc<dyn Random>,
+}
+
+/// The row of a purchase, `agora/buyer-call/v1`, by payer ‖ call id.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BuyerCall {
+    /// What was promised.
+    #[n(0)]
+    pub quote: Quote,
+    /// The channel that pays.
+    #[n(1)]
+    pub config: ChannelConfig,
+    /// The salt of both commitments.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub salt: [u8; 16],
+    /// The request's bytes.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub request: Vec<u8>,
+    /// The deposit that went with the opening.
+    #[n(4)]
+    pub deposit: Option<Entry>,
+    /// What was claimed of the channel before this call.
+    #[n(5)]
+    pub base: Amount,
+    /// The highest amount that a voucher of this call was signed for.
+    #[n(6)]
+    pub authorised: Amount,
+    /// When it was opened.
+    #[n(7)]
+    pub opened_at: Timestamp,
+}
+
+impl Canonical for BuyerCall {
+    const TAG: &'static str = "agora/buyer-call/v1";
+    const SIZE_MAX: usize = 48 * 1024;
+}
+
+/// What arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Arrived {
+    /// More of the answer.
+    Text {
+        /// The chunk's number.
+        seq: u64,
+        /// Its text.
+        text: String,
+        /// Tokens in it.
+        tokens: u64,
+    },
+    /// The end, with the verified receipt.
+    Receipt(Box<Signed<Receipt>>),
+}
+
+/// A paid answer on its way.
+pub struct Purchase<'a> {
+    buyer: &'a Buyer,
+    payer: Payer,
+    call: CallId,
+    record: BuyerCall,
+    line: Line<'a>,
+    window: ReceiveWindow,
+    usage: Usage,
+    response: Vec<u8>,
+    /// A frame that was heard and not looked at yet.
+    heard: Option<Body>,
+}
+
+impl Buyer {
+    /// A fresh call id.
+    pub fn call_id(&self) -> CallId {
+        CallId::ordered(self.clock.now(), random(self.random.as_ref()))
+    }
+
+    /// What a purchase left behind, if it is not finished.
+    ///
+    /// # Errors
+    /// The journal's faults.
+    pub async fn unfinished(&self, payer: Address, call: CallId) -> Result<Option<BuyerCall>, CallError> {
+        let row = self.journal.get(Table::Buyer, call_key(&payer, &call)).await?;
+        let read = |bytes: Vec<u8>| BuyerCall::from_bytes(&bytes);
+        let row = row.map(read).transpose();
+        row.map_err(|error| CallError::new(Code::StoreDamaged, format!("a purchase: {error}")))
+    }
+
+    /// Every unfinished purchase of a payer.
+    ///
+    /// # Errors
+    /// The journal's faults.
+    pub async fn all_unfinished(&self, payer: Address) -> Result<Vec<(CallId, BuyerCall)>, CallError> {
+        let rows = self.journal.list(Table::Buyer, payer.as_bytes().to_vec(), 65_536).await?;
+        let mut found = Vec::new();
+        for (key, bytes) in rows {
+            let call = key.get(Address::SIZE..).and_then(CallId::from_slice);
+            if let (Some(call), Ok(record)) = (call, BuyerCall::from_bytes(&bytes)) {
+                found.push((call, record));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl<'a> Purchase<'a> {
+    /// Opens a call: picks or opens the channel, writes the purchase down, sends deposit and first voucher.
+    ///
+    /// # Errors
+    /// `ledger.exceeds_credits` when the account does not cover the quote, and faults. The host's refusal comes from
+    /// [`Purchase::next`].
+    pub async fn open(buyer: &'a Buyer, payer: Payer, call: CallId, quoted: &Quoted) -> Result<Self, CallError> {
+        let (config, base, deposit) = buyer.channel_for(&payer, &quoted.quote).await?;
+        let authorised = window_end(&quoted.quote, base, &start(&quoted.quote));
+        let record = BuyerCall {
+            quote: quoted.quote.clone(),
+            config,
+            salt: quoted.salt,
+            request: quoted.request.clone(),
+            deposit,
+            base,
+            authorised,
+            opened_at: buyer.clock.now(),
+        };
+        Self::begin(buyer, payer, call, record).await
+    }
+
+    /// Opens an unfinished call again after a crash: everything that was charged for arrives once more, then the
+    /// receipt. `None` when there is nothing unfinished. When the host knows nothing of it, it starts anew under the
+    /// same id, with a fresh quote that is no dearer.
+    ///
+    /// # Errors
+    /// As [`Purchase::open`]; `call.overcharge` for a fresh quote that is dearer.
+    pub async fn resume(buyer: &'a Buyer, payer: Payer, call: CallId) -> Result<Option<Self>, CallError> {
+        let Some(mut record) = buyer.unfinished(payer.account.address(), call).await? else { return Ok(None) };
+        let settled = buyer.ledger.call(payer.account.address(), call).await?.is_some();
+        let channel = buyer.ledger.channel(record.config.id(&buyer.ledger.network())).await?;
+        let funded = channel.as_ref().is_some_and(|channel| channel.balance() >= record.authorised);
+        if settled || funded {
+            record.deposit = None;
+        }
+        let mut purchase = Self::begin(buyer, payer, call, record).await?;
+        if settled || purchase.known().await? {
+            return Ok(Some(purchase));
+        }
+        let (old, payer) = (purchase.record.clone(), purchase.payer.clone());
+        drop(purchase);
+        let quoted = buyer.quote_again(&payer, &old).await?;
+        Self::open(buyer, payer, call, &quoted).await.map(Some)
+    }
+
+    async fn begin(buyer: &'a Buyer, payer: Payer, call: CallId, record: BuyerCall) -> Result<Self, CallError> {
+        let network = buyer.ledger.network();
+        let account = payer.account.address();
+        let down = ask::stream_down(network.chain_id, &account, &call)?;
+        let up = ask::stream_up(network.chain_id, &account, &call)?;
+        let line = Line::open(buyer.bus.as_ref(), call, down, up).await?;
+        let usage = start(&record.quote);
+        let window = ReceiveWindow::new(CREDIT);
+        let mut purchase = Self { buyer, payer, call, record, line, window, usage, response: Vec::new(), heard: None };
+        // Written down before anything is signed.
+        purchase.write(Vec::new()).await?;
+        purchase.send_open().await?;
+        Ok(purchase)
+    }
+
+    async fn send_open(&mut self) -> Result<(), CallError> {
+        let (record, network) = (&self.record, self.buyer.ledger.network());
+        let open = Open {
+            channel: record.config.clone(),
+            deposit: record.deposit.clone(),
+            voucher: self.voucher(record.authorised),
+            quote: record.quote.id,
+            request_hash: record.quote.request_commit,
+            salt: record.salt,
+            request: record.request.clone(),
+            credit: CREDIT,
+        };
+        let host = ask::host_open(network.chain_id, &record.quote.host)?;
+        Ok(self.line.send_to(&host, Body::Open(Box::new(open))).await?)
+    }
+
+    /// Waits for the host's first word about a resumed call: false when it knows neither sale nor quote.
+    async fn known(&mut self) -> Result<bool, CallError> {
+        match self.hear().await? {
+            Body::Failed(failed) => match failed.code() {
+                Some(Code::QuoteUnknown | Code::QuoteExpired | Code::CallNoAnswer) => Ok(false),
+                _ => Err(said(&failed)),
+            },
+            body => {
+                self.heard = Some(body);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Waits for what comes next. After an error the purchase is over; [`Purchase::resume`] may go on.
+    ///
+    /// # Errors
+    /// The host's refusal, its silence, lost chunks, and everything that it may not do: `call.overcharge`,
+    /// `call.receipt_mismatch`, `call.response_mismatch`.
+    pub async fn next(&mut self) -> Result<Arrived, CallError> {
+        loop {
+            match self.hear().await? {
+                Body::Chunk(chunk) => {
+                    if let Some(arrived) = self.take(chunk).await? {
+                        return Ok(arrived);
+                    }
+                }
+                Body::NeedVoucher(need) => self.renew(&need).await?,
+                Body::Final(receipt) => return Ok(Arrived::Receipt(Box::new(self.verify(&receipt)?))),
+                Body::Failed(failed) => return Err(said(&failed)),
+                Body::Open(_) | Body::Credit(_) | Body::Voucher(_) => {}
+            }
+        }
+    }
+
+    /// Tells the host to stop; what was delivered is settled, and [`Purchase::next`] goes on until the receipt.
+    ///
+    /// # Errors
+    /// The bus's.
+    pub async fn stop(&mut self) -> Result<(), CallError> {
+        let stop = Failed::new(Code::AgentStopped, "the buyer has enough");
+        Ok(self.line.send(Body::Failed(stop)).await?)
+    }
+
+    /// Ends the purchase after its receipt: removes its row, together with the caller's own writes.
+    ///
+    /// # Errors
+    /// The journal's faults.
+    pub async fn finish(self, with: Vec<Write>) -> Result<(), CallError> {
+        let mut writes = with;
+        writes.push(Write { table: Table::Buyer, key: self.key(), value: None });
+        Ok(self.buyer.journal.commit(writes).await?)
+    }
+
+    /// The call.
+    pub fn call(&self) -> CallId {
+        self.call
+    }
+
+    /// What was promised, and what it may cost.
+    pub fn quote(&self) -> &Quote {
+        &self.record.quote
+    }
+
+    /// The salt, which opens the receipt's commitments.
+    pub fn salt(&self) -> [u8; 16] {
+        self.record.salt
+    }
+
+    /// The answer's bytes so far.
+    pub fn response(&self) -> &[u8] {
+        &self.response
+    }
+
+    /// Tokens that arrived.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    async fn hear(&mut self) -> Result<Body, CallError> {
+        if let Some(body) = self.heard.take() {
+            return Ok(body);
+        }
+        match self.line.hear(SILENCE_MS).await? {
+            Heard::Body(body) => Ok(body),
+            Heard::Silence => Err(CallError::new(Code::CallSilent, "the host")),
+            Heard::Gap(missed) => Err(CallError::new(Code::BusGap, format!("{missed} frames"))),
+        }
+    }
+
+    /// Checks a chunk against quote and authorisation, and takes it in. `None` for a repeat.
+    async fn take(&mut self, chunk: Chunk) -> Result<Option<Arrived>, CallError> {
+        let grant = match self.window.accept(chunk.seq) {
+            Ok(grant) => grant,
+            Err(error) if error.code == Code::BusRepeated => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let usage = Usage { input: chunk.tokens_in, cached: 0, output: chunk.tokens_out, hidden: chunk.tokens_hidden };
+        let rises = usage.output >= self.usage.output && usage.hidden >= self.usage.hidden;
+        let fair = spent(&self.record.quote, self.record.base, &usage);
+        let most = fair.min(self.record.authorised);
+        if !rises || !self.record.quote.caps.hold(&usage) || chunk.spent_cumulative > most {
+            let what = format!("{} charged, {} is fair", chunk.spent_cumulative, most);
+            return Err(self.refuse(Code::CallOvercharge, what).await);
+        }
+        let tokens = usage.output - self.usage.output;
+        self.usage = usage;
+        self.response.extend_from_slice(&chunk.data);
+        if let Some(through) = grant {
+            self.line.send(Body::Credit(through)).await?;
+        }
+        let text = String::from_utf8_lossy(&chunk.data).into_owned();
+        Ok(Some(Arrived::Text { seq: chunk.seq, text, tokens }))
+    }
+
+    /// Signs what the host asks for, but never more than one window beyond what arrived.
+    async fn renew(&mut self, need: &NeedVoucher) -> Result<(), CallError> {
+        let fair = window_end(&self.record.quote, self.record.base, &self.usage);
+        let amount = need.required_cumulative.min(fair);
+        if need.channel_id != self.channel_id() || amount < self.record.authorised {
+            return Ok(());
+        }
+        if amount > self.record.authorised {
+            self.record.authorised = amount;
+            self.write(Vec::new()).await?;
+        }
+        Ok(self.line.send(Body::Voucher(self.voucher(amount))).await?)
+    }
+
+    /// Everything that a receipt of this call must say, from what the buyer knows itself.
+    fn verify(&self, bytes: &[u8]) -> Result<Signed<Receipt>, CallError> {
+        let signed = Signed::<Receipt>::from_bytes(bytes);
+        let signed = signed.map_err(|error| CallError::new(Code::ReceiptInvalid, error.to_string()))?;
+        let (receipt, quote) = (signed.payload(), &self.record.quote);
+        receipt.check().map_err(|code| CallError::new(code, "the receipt"))?;
+        let tokens = (receipt.usage.input + receipt.usage.cached, receipt.usage.output, receipt.usage.hidden);
+        let says = *signed.key() == quote.host_key
+            && receipt.network == quote.network
+            && receipt.call_id == self.call
+            && receipt.host == quote.host
+            && receipt.payer == quote.payer
+            && receipt.listing == Some(quote.listing)
+            && receipt.adapter_hash == quote.adapter_hash
+            && receipt.prices == quote.prices
+            && receipt.channel == Some(self.channel_id())
+            && receipt.cumulative <= self.record.authorised
+            && receipt.request_commit == quote.request_commit
+            && tokens == (self.usage.input, self.usage.output, self.usage.hidden);
+        if !says {
+            return Err(CallError::new(Code::ReceiptMismatch, self.call.to_string()));
+        }
+        if receipt.response_commit != commit(&self.record.salt, &self.response) {
+            return Err(CallError::new(Code::CallResponse, self.call.to_string()));
+        }
+        Ok(signed)
+    }
+
+    async fn refuse(&mut self, code: Code, what: String) -> CallError {
+        // Whether the host hears it or not, nothing more is signed.
+        let _ = self.line.send(Body::Failed(Failed::new(code, &what))).await;
+        CallError::new(code, what)
+    }
+
+    async fn write(&mut self, with: Vec<Write>) -> Result<(), CallError> {
+        let mut writes = with;
+        writes.push(Write { table: Table::Buyer, key: self.key(), value: Some(self.record.to_bytes()) });
+        Ok(self.buyer.journal.commit(writes).await?)
+    }
+
+    fn key(&self) -> Vec<u8> {
+        call_key(&self.payer.account.address(), &self.call)
+    }
+
+    fn channel_id(&self) -> ChannelId {
+        self.record.config.id(&self.buyer.ledger.network())
+    }
+
+    fn voucher(&self, amount: Amount) -> Voucher {
+        Voucher::sign(&self.buyer.ledger.network(), self.channel_id(), amount, &self.payer.session)
+    }
+}
+
+/// Before anything is delivered.
+fn start(quote: &Quote) -> Usage {
+    Usage { input: quote.caps.input, ..Usage::default() }
+}
+
+/// The host's words as an error.
+fn said(failed: &Failed) -> CallError {
+    let code = failed.code().unwrap_or(Code::CallNoAnswer);
+    CallError::new(code, format!("the host says: {}", failed.detail))
+}
+
+/// A salt for a channel, by its number between the same parties.
+pub(crate) fn channel_salt(number: u8) -> Hash {
+    let mut bytes = [0; 32];
+    bytes[31] = number;
+    Hash::new(bytes)
+}

@@ -1,0 +1,88 @@
+//! The ledger as its callers see it: commit signed commands, and read what is durable.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use agora_channels::Channel;
+use agora_receipts::receipt::DatanetRef;
+use agora_types::batch::Entry;
+use agora_types::eip712::Network;
+use agora_types::genesis::Parameters;
+use agora_types::key::StatementKey;
+use agora_types::{Address, Amount, CallId, ChannelId, Code, ListingId};
+
+use crate::{CallRecord, KeyRecord, ListingRecord, OpenCall};
+
+/// An answer that is still on its way.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, LedgerFailure>> + Send + 'a>>;
+
+/// The ledger could not be asked, or nobody knows whether a commit happened: repeat with the same ids.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {what}; {}", .code.meaning())]
+pub struct LedgerFailure {
+    /// The stable code.
+    pub code: Code,
+    /// The world's words.
+    pub what: String,
+}
+
+/// What a listing's receipts must say, as the ledger has it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListingTerms {
+    /// The registered terms.
+    pub record: ListingRecord,
+    /// Its datanets' newest versions, in the order of the listing.
+    pub datanets: Vec<DatanetRef>,
+}
+
+/// The ledger of one network. Callable from many tasks at once.
+///
+/// Every answer is as of the newest durable batch. `commit` is durable when it answers; a repeat of the same entries gets
+/// the first answers. Callers retry; nobody retries inside.
+pub trait Ledger: Send + Sync {
+    /// Chain id and asset.
+    fn network(&self) -> Network;
+
+    /// The governed numbers.
+    fn parameters(&self) -> &Parameters;
+
+    /// Commits a group of entries and answers each. Bad signatures are answered with their code and never enter the log.
+    fn commit(&self, group: Vec<Entry>) -> Pending<'_, Vec<Result<(), Code>>>;
+
+    /// What an account can spend now.
+    fn available(&self, account: Address) -> Pending<'_, Amount>;
+
+    /// A channel.
+    fn channel(&self, channel: ChannelId) -> Pending<'_, Option<Channel>>;
+
+    /// A listing's terms.
+    fn listing(&self, listing: ListingId) -> Pending<'_, Option<ListingTerms>>;
+
+    /// A registered statement key.
+    fn statement_key(&self, key: StatementKey) -> Pending<'_, Option<KeyRecord>>;
+
+    /// What is remembered of a settled call, for ever.
+    fn call(&self, payer: Address, call: CallId) -> Pending<'_, Option<CallRecord>>;
+
+    /// A call that waits for its final receipt.
+    fn open_call(&self, payer: Address, call: CallId) -> Pending<'_, Option<OpenCall>>;
+
+    /// A leaf of the receipt log.
+    fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>>;
+}
+
+impl dyn Ledger + '_ {
+    /// Commits one entry; the failure and the refusal become one code with words.
+    ///
+    /// # Errors
+    /// The ledger's refusal, or that it could not be asked.
+    pub async fn commit_one(&self, entry: Entry) -> Result<(), LedgerFailure> {
+        let kind = entry.command.kind_name();
+        let answers = self.commit(vec![entry]).await?;
+        match answers.first() {
+            Some(Ok(())) => Ok(()),
+            Some(Err(code)) => Err(LedgerFailure { code: *code, what: format!("the ledger refused `{kind}`") }),
+            None => Err(LedgerFailure { code: Code::StoreFailed, what: "the ledger gave no answer".to_owned() }),
+        }
+    }
+}
