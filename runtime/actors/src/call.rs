@@ -30,7 +30,7 @@ use agora_economy::ports::bus::frame::{Body, Open};
 use agora_types::{Address, CallId, Code};
 
 pub(crate) use line::{Heard, Line};
-pub use sale::{ChunkRow, Phase, SellerCall};
+pub use sale::{ChunkRow, Phase, SellerCall, sweep};
 pub(crate) use sale::{spent, window_end};
 pub use seller::{Seller, SellerParts};
 
@@ -58,7 +58,7 @@ pub async fn serve_call(seller: &Seller, call: CallId, open: &Open) -> Result<Ve
     served
 }
 
-async fn serve(seller: &Seller, line: &mut Line<'_>, call: CallId, open: &Open) -> Result<Vec<u8>, CallError> {
+async fn serve(seller: &Seller, line: &mut Line, call: CallId, open: &Open) -> Result<Vec<u8>, CallError> {
     // Find: one call at a time on a channel; a call that was begun before goes on where it stands.
     let payer = open.channel.payer;
     let _turn = seller.enter(open.channel.id(&seller.network()), call)?;
@@ -87,7 +87,7 @@ async fn serve(seller: &Seller, line: &mut Line<'_>, call: CallId, open: &Open) 
 }
 
 /// From the end of the stream to the end of the call. Also the way of a sale that a crash cut off.
-async fn finish(seller: &Seller, line: Option<&mut Line<'_>>, mut sale: Sale) -> Result<Vec<u8>, CallError> {
+async fn finish(seller: &Seller, line: Option<&mut Line>, mut sale: Sale) -> Result<Vec<u8>, CallError> {
     if sale.is_empty() {
         sale.forget(seller).await?;
         return Err(CallError::new(Code::CallNoAnswer, "the call was cut off before its first token"));

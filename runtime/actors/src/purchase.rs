@@ -123,12 +123,12 @@ pub enum Arrived {
 }
 
 /// A paid answer on its way.
-pub struct Purchase<'a> {
-    buyer: &'a Buyer,
+pub struct Purchase {
+    buyer: Arc<Buyer>,
     payer: Payer,
     call: CallId,
     record: BuyerCall,
-    line: Line<'a>,
+    line: Line,
     window: ReceiveWindow,
     usage: Usage,
     response: Vec<u8>,
@@ -170,13 +170,13 @@ impl Buyer {
     }
 }
 
-impl<'a> Purchase<'a> {
+impl Purchase {
     /// Opens a call: picks or opens the channel, writes the purchase down, sends deposit and first voucher.
     ///
     /// # Errors
     /// `ledger.exceeds_credits` when the account does not cover the quote, and faults. The host's refusal comes from
     /// [`Purchase::next`].
-    pub async fn open(buyer: &'a Buyer, payer: Payer, call: CallId, quoted: &Quoted) -> Result<Self, CallError> {
+    pub async fn open(buyer: &Arc<Buyer>, payer: Payer, call: CallId, quoted: &Quoted) -> Result<Self, CallError> {
         let (config, base, deposit) = buyer.channel_for(&payer, &quoted.quote).await?;
         let authorised = window_end(&quoted.quote, base, &start(&quoted.quote));
         let record = BuyerCall {
@@ -198,7 +198,7 @@ impl<'a> Purchase<'a> {
     ///
     /// # Errors
     /// As [`Purchase::open`]; `call.overcharge` for a fresh quote that is dearer.
-    pub async fn resume(buyer: &'a Buyer, payer: Payer, call: CallId) -> Result<Option<Self>, CallError> {
+    pub async fn resume(buyer: &Arc<Buyer>, payer: Payer, call: CallId) -> Result<Option<Self>, CallError> {
         let Some(mut record) = buyer.unfinished(payer.account.address(), call).await? else { return Ok(None) };
         let settled = buyer.ledger.call(payer.account.address(), call).await?.is_some();
         let channel = buyer.ledger.channel(record.config.id(&buyer.ledger.network())).await?;
@@ -216,14 +216,15 @@ impl<'a> Purchase<'a> {
         Self::open(buyer, payer, call, &quoted).await.map(Some)
     }
 
-    async fn begin(buyer: &'a Buyer, payer: Payer, call: CallId, record: BuyerCall) -> Result<Self, CallError> {
+    async fn begin(buyer: &Arc<Buyer>, payer: Payer, call: CallId, record: BuyerCall) -> Result<Self, CallError> {
         let network = buyer.ledger.network();
         let account = payer.account.address();
         let down = ask::stream_down(network.chain_id, &account, &call)?;
         let up = ask::stream_up(network.chain_id, &account, &call)?;
-        let line = Line::open(buyer.bus.as_ref(), call, down, up).await?;
+        let line = Line::open(Arc::clone(&buyer.bus), call, down, up).await?;
         let usage = start(&record.quote);
         let window = ReceiveWindow::new(CREDIT);
+        let buyer = Arc::clone(buyer);
         let mut purchase = Self { buyer, payer, call, record, line, window, usage, response: Vec::new(), heard: None };
         // Written down before anything is signed.
         purchase.write(Vec::new()).await?;
@@ -249,12 +250,13 @@ impl<'a> Purchase<'a> {
 
     /// Waits for the host's first word about a resumed call: false when it knows neither sale nor quote.
     async fn known(&mut self) -> Result<bool, CallError> {
-        match self.hear().await? {
-            Body::Failed(failed) => match failed.code() {
+        match self.hear(SILENCE_MS).await? {
+            None => Err(CallError::new(Code::CallSilent, "the host")),
+            Some(Body::Failed(failed)) => match failed.code() {
                 Some(Code::QuoteUnknown | Code::QuoteExpired | Code::CallNoAnswer) => Ok(false),
                 _ => Err(said(&failed)),
             },
-            body => {
+            Some(body) => {
                 self.heard = Some(body);
                 Ok(true)
             }
@@ -267,17 +269,29 @@ impl<'a> Purchase<'a> {
     /// The host's refusal, its silence, lost chunks, and everything that it may not do: `call.overcharge`,
     /// `call.receipt_mismatch`, `call.response_mismatch`.
     pub async fn next(&mut self) -> Result<Arrived, CallError> {
+        let arrived = self.next_within(SILENCE_MS).await?;
+        arrived.ok_or_else(|| CallError::new(Code::CallSilent, "the host"))
+    }
+
+    /// The same, or `None` when nothing came for `timeout_ms`; the purchase goes on.
+    ///
+    /// # Errors
+    /// As [`Purchase::next`].
+    pub async fn next_within(&mut self, timeout_ms: u32) -> Result<Option<Arrived>, CallError> {
         loop {
-            match self.hear().await? {
-                Body::Chunk(chunk) => {
+            match self.hear(timeout_ms).await? {
+                None => return Ok(None),
+                Some(Body::Chunk(chunk)) => {
                     if let Some(arrived) = self.take(chunk).await? {
-                        return Ok(arrived);
+                        return Ok(Some(arrived));
                     }
                 }
-                Body::NeedVoucher(need) => self.renew(&need).await?,
-                Body::Final(receipt) => return Ok(Arrived::Receipt(Box::new(self.verify(&receipt)?))),
-                Body::Failed(failed) => return Err(said(&failed)),
-                Body::Open(_) | Body::Credit(_) | Body::Voucher(_) => {}
+                Some(Body::NeedVoucher(need)) => self.renew(&need).await?,
+                Some(Body::Final(receipt)) => {
+                    return Ok(Some(Arrived::Receipt(Box::new(self.verify(&receipt)?))));
+                }
+                Some(Body::Failed(failed)) => return Err(said(&failed)),
+                Some(Body::Open(_) | Body::Credit(_) | Body::Voucher(_)) => {}
             }
         }
     }
@@ -326,13 +340,13 @@ impl<'a> Purchase<'a> {
         self.usage
     }
 
-    async fn hear(&mut self) -> Result<Body, CallError> {
+    async fn hear(&mut self, timeout_ms: u32) -> Result<Option<Body>, CallError> {
         if let Some(body) = self.heard.take() {
-            return Ok(body);
+            return Ok(Some(body));
         }
-        match self.line.hear(SILENCE_MS).await? {
-            Heard::Body(body) => Ok(body),
-            Heard::Silence => Err(CallError::new(Code::CallSilent, "the host")),
+        match self.line.hear(timeout_ms).await? {
+            Heard::Body(body) => Ok(Some(body)),
+            Heard::Silence => Ok(None),
             Heard::Gap(missed) => Err(CallError::new(Code::BusGap, format!("{missed} frames"))),
         }
     }

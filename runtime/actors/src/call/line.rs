@@ -1,5 +1,7 @@
 //! One end of a paid stream on the bus: frames of one call, in order.
 
+use std::sync::Arc;
+
 use agora_economy::ports::bus::frame::{Body, Frame};
 use agora_economy::ports::bus::{Bus, BusError, Inbox, Message, Received, Subject};
 use agora_types::{CallId, Code};
@@ -8,8 +10,8 @@ use agora_types::{CallId, Code};
 pub(crate) const LINE_QUEUE: usize = 512;
 
 /// Sends to the other side and hears it.
-pub(crate) struct Line<'a> {
-    bus: &'a dyn Bus,
+pub(crate) struct Line {
+    bus: Arc<dyn Bus>,
     to: Subject,
     own: Subject,
     inbox: Box<dyn Inbox<Message>>,
@@ -26,9 +28,9 @@ pub(crate) enum Heard {
     Gap(u64),
 }
 
-impl<'a> Line<'a> {
+impl Line {
     /// Listens on `own`, speaks to `to`.
-    pub(crate) async fn open(bus: &'a dyn Bus, call: CallId, own: Subject, to: Subject) -> Result<Self, BusError> {
+    pub(crate) async fn open(bus: Arc<dyn Bus>, call: CallId, own: Subject, to: Subject) -> Result<Self, BusError> {
         let inbox = bus.subscribe(&(&own).into(), LINE_QUEUE).await?;
         Ok(Self { bus, to, own, inbox, call })
     }

@@ -386,7 +386,7 @@ async fn all(seller: &Seller, prefix: &[u8]) -> Result<Vec<(Address, CallId, Sel
 }
 
 /// Forgets the sales that were closed before `before`.
-pub(crate) async fn sweep(seller: &Seller, before: Timestamp) -> Result<usize, CallError> {
+pub async fn sweep(seller: &Seller, before: Timestamp) -> Result<usize, CallError> {
     let mut count = 0;
     for (payer, call, record) in all(seller, &[]).await? {
         if matches!(record.phase, Phase::Closed { at, .. } if at < before)

@@ -139,10 +139,10 @@ impl Seller {
     }
 
     /// The host's end of a stream.
-    pub(crate) async fn line(&self, payer: &Address, call: CallId) -> Result<Line<'_>, CallError> {
+    pub(crate) async fn line(&self, payer: &Address, call: CallId) -> Result<Line, CallError> {
         let network = self.network().chain_id;
         let (up, down) = (ask::stream_up(network, payer, &call)?, ask::stream_down(network, payer, &call)?);
-        Ok(Line::open(self.parts.bus.as_ref(), call, up, down).await?)
+        Ok(Line::open(Arc::clone(&self.parts.bus), call, up, down).await?)
     }
 
     /// Takes the channel's turn for a call.

@@ -31,7 +31,7 @@ struct Flow {
 /// Why it ended early; what was sent stands in `sale`.
 pub(super) async fn run(
     seller: &Seller,
-    line: &mut Line<'_>,
+    line: &mut Line,
     sale: &mut Sale,
     request: Request,
     credit: u64,
@@ -75,7 +75,7 @@ pub(super) async fn run(
 
 async fn send(
     seller: &Seller,
-    line: &mut Line<'_>,
+    line: &mut Line,
     sale: &mut Sale,
     flow: &mut Flow,
     usage: Usage,
@@ -112,7 +112,7 @@ async fn balance(seller: &Seller, sale: &Sale) -> Result<Amount, CallError> {
 }
 
 /// Asks once for each height.
-async fn ask_voucher(seller: &Seller, line: &mut Line<'_>, sale: &Sale, flow: &mut Flow) -> Result<(), CallError> {
+async fn ask_voucher(seller: &Seller, line: &mut Line, sale: &Sale, flow: &mut Flow) -> Result<(), CallError> {
     let required = sale.window_end();
     if required <= flow.asked {
         return Ok(());
@@ -153,7 +153,7 @@ fn hear(seller: &Seller, sale: &mut Sale, flow: &mut Flow, body: Body) -> Result
 /// The buyer's silence, and faults.
 pub(super) async fn send_again(
     seller: &Seller,
-    line: &mut Line<'_>,
+    line: &mut Line,
     sale: &mut Sale,
     credit: u64,
 ) -> Result<(), CallError> {

@@ -36,14 +36,14 @@ use agora_types::{
 use tokio::sync::Notify;
 
 /// Lets so many durable steps happen, then stops the world: before the step, or after it but before the answer.
-pub struct Fuse {
+pub(crate) struct Fuse {
     left: AtomicI64,
     persists: bool,
-    pub blown: Notify,
+    pub(crate) blown: Notify,
 }
 
 impl Fuse {
-    pub fn new(steps: Option<i64>, persists: bool) -> Arc<Self> {
+    pub(crate) fn new(steps: Option<i64>, persists: bool) -> Arc<Self> {
         Arc::new(Self { left: AtomicI64::new(steps.unwrap_or(i64::MAX)), persists, blown: Notify::new() })
     }
 
@@ -61,7 +61,7 @@ impl Fuse {
 }
 
 /// Time and randomness that are the same in every run.
-pub struct Steady {
+pub(crate) struct Steady {
     now: AtomicU64,
     count: AtomicU64,
 }
@@ -82,14 +82,14 @@ impl Random for Steady {
 }
 
 impl Steady {
-    pub fn skip_secs(&self, secs: u64) {
+    pub(crate) fn skip_secs(&self, secs: u64) {
         self.now.fetch_add(secs * 1_000_000_000, Ordering::SeqCst);
     }
 }
 
 /// The ledger without an actor.
-pub struct DirectLedger {
-    pub node: Mutex<LedgerNode>,
+pub(crate) struct DirectLedger {
+    pub(crate) node: Mutex<LedgerNode>,
     network: Network,
     parameters: Parameters,
     clock: Arc<Steady>,
@@ -161,7 +161,7 @@ impl Ledger for DirectLedger {
 }
 
 /// The journal behind the fuse.
-pub struct FusedJournal(RedbState, Arc<Fuse>);
+pub(crate) struct FusedJournal(RedbState, Arc<Fuse>);
 
 impl Journal for FusedJournal {
     fn commit(&self, writes: Vec<Write>) -> JournalPending<'_, ()> {
@@ -187,28 +187,28 @@ impl Directory for OneListing {
 }
 
 /// A node's two sides on one folder.
-pub struct World {
-    pub ledger: Arc<DirectLedger>,
-    pub journal: Arc<FusedJournal>,
-    pub bus: Arc<LocalBus>,
-    pub clock: Arc<Steady>,
-    pub seller: Arc<Seller>,
-    pub buyer: Arc<Buyer>,
-    pub listing: Signed<Listing>,
-    pub fuse: Arc<Fuse>,
+pub(crate) struct World {
+    pub(crate) ledger: Arc<DirectLedger>,
+    pub(crate) journal: Arc<FusedJournal>,
+    pub(crate) bus: Arc<LocalBus>,
+    pub(crate) clock: Arc<Steady>,
+    pub(crate) seller: Arc<Seller>,
+    pub(crate) buyer: Arc<Buyer>,
+    pub(crate) listing: Signed<Listing>,
+    pub(crate) fuse: Arc<Fuse>,
     host: Option<tokio::task::JoinHandle<()>>,
 }
 
-pub fn prices() -> Prices {
+pub(crate) fn prices() -> Prices {
     Prices { input: atoms(1_000_000_000), output: atoms(7_000_000_001), ..Prices::default() }
 }
 
-pub fn payer() -> Payer {
+pub(crate) fn payer() -> Payer {
     Payer { account: Arc::new(key(PAYER)), session: Arc::new(key(SESSION)) }
 }
 
 /// The listing of every world.
-pub fn listing(kit: &Kit) -> Signed<Listing> {
+pub(crate) fn listing(kit: &Kit) -> Signed<Listing> {
     let listing = Listing {
         network: kit.genesis.chain_id,
         owner: key(OWNER).address(),
@@ -230,7 +230,7 @@ pub fn listing(kit: &Kit) -> Signed<Listing> {
 }
 
 /// Creates the folder: host key, datanet and listing are on the ledger.
-pub fn found(folder: &Path) {
+pub(crate) fn found(folder: &Path) {
     let mut kit = Kit::default();
     let log = RedbLog::open(&folder.join("ledger.redb"), &kit.genesis.hash()).unwrap();
     let mut node = LedgerNode::open(&kit.genesis, Box::new(log), 5).unwrap();
@@ -247,7 +247,7 @@ pub fn found(folder: &Path) {
 
 impl World {
     /// Opens the folder, as a start does. `round` keeps ids of different lives apart.
-    pub async fn open(folder: &Path, fuse: Arc<Fuse>, round: u64) -> Self {
+    pub(crate) async fn open(folder: &Path, fuse: Arc<Fuse>, round: u64) -> Self {
         let kit = Kit::default();
         let log = RedbLog::open(&folder.join("ledger.redb"), &kit.genesis.hash()).unwrap();
         let node = LedgerNode::open(&kit.genesis, Box::new(log), 5).unwrap();
@@ -325,7 +325,7 @@ impl World {
     }
 
     /// Asks for a quote and buys the whole answer; answers with its text and the receipt.
-    pub async fn buy(&self, call: CallId, tokens: u64) -> Result<(String, Signed<Receipt>), CallError> {
+    pub(crate) async fn buy(&self, call: CallId, tokens: u64) -> Result<(String, Signed<Receipt>), CallError> {
         let resumed = Purchase::resume(&self.buyer, payer(), call).await?;
         let mut purchase = match resumed {
             Some(purchase) => purchase,
@@ -353,34 +353,34 @@ impl World {
         }
     }
 
-    pub async fn quote(&self, tokens: u64) -> Result<Quoted, CallError> {
+    pub(crate) async fn quote(&self, tokens: u64) -> Result<Quoted, CallError> {
         self.buyer.quote(&payer(), &self.listing, &Request::ask("who owns a wreck", tokens)).await
     }
 
     /// Ends the process, as far as a test can: nothing runs on, files are closed.
-    pub async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         if let Some(host) = self.host.take() {
             host.abort();
             let _ = host.await;
         }
     }
 
-    pub fn balance(&self, account: &Address) -> u128 {
+    pub(crate) fn balance(&self, account: &Address) -> u128 {
         let node = self.ledger.node.lock().unwrap();
         node.economy().state().ledger.accounts.get(account).map_or(0, |account| account.balance().atoms())
     }
 
-    pub fn receipts(&self) -> u64 {
+    pub(crate) fn receipts(&self) -> u64 {
         self.ledger.node.lock().unwrap().economy().state().receipts.size()
     }
 
-    pub fn channel(&self) -> Option<Channel> {
+    pub(crate) fn channel(&self) -> Option<Channel> {
         let node = self.ledger.node.lock().unwrap();
         node.economy().state().channels.channels.iter().next().map(|(_, channel)| channel.clone())
     }
 
     /// The independent recount of the whole log.
-    pub fn audit(&self) {
+    pub(crate) fn audit(&self) {
         let node = self.ledger.node.lock().unwrap();
         let mut batches = Vec::new();
         loop {
