@@ -161,6 +161,8 @@ codes! {
     DatanetNotFound = 4101, "datanet.not_found", 404, 3, None, "register the datanet first";
     DatanetTerms = 4102, "datanet.bad_terms", 400, 2, None, "a datanet has a name of 1 to 64 bytes and 1 to 12 members with weights above zero, each once";
     DatanetVersion = 4103, "datanet.version_not_next", 409, 7, None, "versions follow one another; read the newest first";
+    DatanetRecord = 4104, "datanet.record_mismatch", 400, 8, None, "the record does not say what its contributions do; get both anew from the owner";
+    ContributionInvalid = 4105, "datanet.bad_contribution", 400, 2, None, "a contribution names its datanet, a weight of 1 to 10000, a size, an SPDX licence id and a title";
 
     QuoteExpired = 4201, "quote.expired", 410, 6, None, "the quote ran out; ask for another";
     QuoteUsed = 4202, "quote.used", 409, 7, None, "a quote opens one call; ask for another";

@@ -1,7 +1,7 @@
 //! The genesis file: what a network is before its first batch. Its hash is `prev` of batch 0.
 
 use minicbor::{Decode, Encode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::command::KINDS;
 use crate::eip712::Network;
@@ -16,8 +16,9 @@ pub const CHAIN_ID_LIMIT: u64 = 1 << 53;
 pub const ALLOCATIONS_MAX: usize = 1_024;
 
 /// How the charge of a call is split, in basis points that sum to 10,000.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[cbor(map)]
+#[serde(deny_unknown_fields)]
 pub struct Split {
     /// Whose data taught the model (in suspense until the final receipt).
     #[n(0)]
@@ -34,6 +35,14 @@ pub struct Split {
     /// The platform.
     #[n(4)]
     pub platform: u32,
+}
+
+impl Split {
+    /// True when the parts sum to [`BASIS_POINTS`].
+    pub fn is_whole(&self) -> bool {
+        let parts = [self.contributors, self.model_owner, self.host, self.validators, self.platform];
+        parts.iter().map(|part| u64::from(*part)).sum::<u64>() == u64::from(BASIS_POINTS)
+    }
 }
 
 impl Default for Split {
@@ -176,10 +185,7 @@ impl Genesis {
         rule((1..=32).contains(&name.len()) && name.iter().all(plain), "the name is 1 to 32 of a-z, 0-9 and -")?;
         rule(self.chain_id > 0 && self.chain_id < CHAIN_ID_LIMIT, "the chain id is above 0 and below 2^53")?;
         let p = &self.parameters;
-        let s = &p.split;
-        let parts = [s.contributors, s.model_owner, s.host, s.validators, s.platform];
-        let sum: u64 = parts.iter().map(|part| u64::from(*part)).sum();
-        rule(sum == u64::from(BASIS_POINTS), "the split must sum to 10,000 basis points")?;
+        rule(p.split.is_whole(), "the split must sum to 10,000 basis points")?;
         rule(p.gas_table.len() == KINDS, "the gas table has one number for each command kind")?;
         rule((1..=600).contains(&p.command_window_s), "the command window is 1 to 600 seconds")?;
         rule((1..=3_600).contains(&p.authorization_window_s), "the authorization window is 1 to 3,600 seconds")?;

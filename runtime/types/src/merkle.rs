@@ -1,6 +1,14 @@
 //! The RFC 6962 Merkle tree: append-only roots, inclusion and consistency proofs, and their verification.
 //!
 //! Leaf SHA-256(0x00 || entry), node SHA-256(0x01 || left || right), empty tree SHA-256("").
+//!
+//! Three forms for three needs: [`Frontier`] appends and keeps 64 hashes, [`Tree`] keeps everything and proves anything,
+//! [`tile`] names the pieces in which the hashes are published.
+
+pub mod tile;
+mod tree;
+
+pub use tree::Tree;
 
 use minicbor::{Decode, Encode};
 
@@ -82,7 +90,7 @@ fn split_point(size: u64) -> u64 {
 
 /// The hashes beside the path from leaf `index` to the root over `leaves`, leaf first (RFC 6962 section 2.1.1).
 ///
-/// `None` when there is no such leaf. Takes time linear in the leaves: a log of millions reads tiles instead.
+/// `None` when there is no such leaf. Takes time linear in the leaves: a log that grows keeps a [`Tree`].
 pub fn inclusion_proof(leaves: &[Hash], index: u64) -> Option<Vec<Hash>> {
     let (mut rest, mut at) = (leaves, usize::try_from(index).ok()?);
     if at >= rest.len() {
