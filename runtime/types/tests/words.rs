@@ -1,7 +1,7 @@
 //! What a reader of amounts, ids, bytes and proofs can rely on.
 
 use agora_types::merkle::{self, Frontier};
-use agora_types::{Address, Amount, CAP, CallId, Canonical, Code, CommandId, Hash, ListingId, Timestamp, cbor};
+use agora_types::{Address, Amount, CAP, CallId, Canonical, Code, CommandId, Hash, Hasher, ListingId, Timestamp, cbor};
 use proptest::prelude::*;
 
 #[track_caller]
@@ -80,6 +80,17 @@ fn a_listing_keeps_its_id_and_two_owners_never_share_one() {
     assert_eq!(ListingId::derive(&a, "x"), ListingId::derive(&a, "x"));
     assert_ne!(ListingId::derive(&a, "x"), ListingId::derive(&b, "x"));
     assert_ne!(ListingId::derive(&a, "x"), ListingId::derive(&a, "y"));
+}
+
+#[test]
+fn a_hash_in_pieces_is_the_hash_of_the_whole() {
+    let whole = [7u8; 1_000];
+    for size in [1, 63, 64, 65, 999, 1_000] {
+        let mut hasher = Hasher::new();
+        whole.chunks(size).for_each(|piece| hasher.update(piece));
+        assert_eq!(hasher.finish(), Hash::sha256(whole), "pieces of {size}");
+    }
+    assert_eq!(Hasher::new().finish(), Hash::sha256([]));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Workspace chores: `cargo xtask tidy` checks the shape of the project, `cargo xtask test` runs everything.
 
+mod fetch;
+mod needs;
 mod steps;
 mod tidy;
 
@@ -29,12 +31,26 @@ enum Chore {
     },
     /// Check layers, purity, the map in runtime/ARCHITECTURE.md and the top level.
     Tidy,
+    /// Fetch the model that tests and demo use into the user's models folder, once.
+    Fetch {
+        /// The model's name.
+        #[arg(default_value = agora_shell::fetch::DEFAULT_MODEL)]
+        model: String,
+    },
+    /// Say which tools the chores need and this machine lacks, all at once.
+    Doctor,
 }
 
 fn main() -> anyhow::Result<()> {
     let root = workspace_root()?;
     match Arguments::parse().chore {
         Chore::Tidy => tidy::run(&root),
+        Chore::Fetch { model } => fetch::run(&model).map(|line| println!("{line}")),
+        Chore::Doctor => {
+            needs::check(&[needs::Need::C, needs::Need::Pip, needs::Need::Guests])?;
+            println!("every tool that the chores need is here");
+            Ok(())
+        }
         Chore::Test { only, skip } => steps::run(&root, &only, &skip),
     }
 }

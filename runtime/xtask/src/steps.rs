@@ -7,6 +7,8 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
+use crate::needs::{self, Need};
+
 /// A step of `cargo xtask test`, in the order of running.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Step {
@@ -16,6 +18,8 @@ pub(crate) enum Step {
     Tidy,
     /// cargo clippy, warnings denied
     Clippy,
+    /// Fetch the model that the engine's tests load
+    Fetch,
     /// Unit, property, crash and end-to-end tests
     Test,
     /// Examples inside the documentation, and the documentation itself, warnings denied
@@ -28,6 +32,7 @@ impl Step {
             Self::Fmt => "fmt",
             Self::Tidy => "tidy",
             Self::Clippy => "clippy",
+            Self::Fetch => "fetch",
             Self::Test => "test",
             Self::Doc => "doc",
         }
@@ -40,6 +45,7 @@ impl Step {
             Self::Clippy => {
                 cargo(root, &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
             }
+            Self::Fetch => crate::fetch::run(agora_shell::fetch::DEFAULT_MODEL).map(|line| vec![line]),
             Self::Test => tests(root),
             Self::Doc => {
                 let summary = cargo(root, &["test", "--release", "--workspace", "--doc", "--quiet"], &[])?;
@@ -101,12 +107,13 @@ fn cargo(root: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> anyho
 
 /// Runs the chosen steps in order.
 pub(crate) fn run(root: &Path, only: &[Step], skip: &[Step]) -> anyhow::Result<()> {
+    let chosen = |step: &Step| !skip.contains(step) && (only.is_empty() || only.contains(step));
+    if [Step::Clippy, Step::Test, Step::Doc].iter().any(chosen) {
+        needs::check(&[Need::C])?;
+    }
     let started = Instant::now();
     let (mut times, mut summaries) = (Vec::new(), Vec::new());
-    for step in Step::value_variants() {
-        if skip.contains(step) || (!only.is_empty() && !only.contains(step)) {
-            continue;
-        }
+    for step in Step::value_variants().iter().filter(|step| chosen(step)) {
         eprintln!("== {}", step.name());
         let begun = Instant::now();
         summaries.extend(step.run(root).with_context(|| format!("step `{}`", step.name()))?);
