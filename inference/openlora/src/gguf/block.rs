@@ -181,3 +181,47 @@ pub(crate) fn half(bytes: &[u8]) -> f32 {
     };
     f32::from_bits(sign | magnitude)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct Data {
+        blocks: Vec<Golden>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        format: u32,
+        bytes: String,
+        numbers: Vec<f32>,
+    }
+
+    #[test]
+    fn blocks_of_every_format_decode_as_an_independent_library_decodes_them() {
+        let data: Data = serde_json::from_str(include_str!("../../tests/data/reference.json")).unwrap();
+        assert_eq!(data.blocks.len(), 7);
+        for golden in data.blocks {
+            let format = Format::from_number(golden.format).unwrap();
+            let digits = golden.bytes.as_bytes().as_chunks::<2>().0;
+            let byte = |pair: &[u8; 2]| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
+            let bytes: Vec<u8> = digits.iter().map(byte).collect();
+            let mut numbers = vec![f32::NAN; golden.numbers.len()];
+            format.blocks(&bytes, |at, block| {
+                let to = numbers[at * BLOCK..].iter_mut().take(BLOCK);
+                match block {
+                    Block::Four { scale, least, q } => {
+                        to.zip(q).for_each(|(to, q)| *to = scale * f32::from(q) + least);
+                    }
+                    Block::Eight { scale, q } => to.zip(q).for_each(|(to, q)| *to = scale * f32::from(q)),
+                    Block::Plain(plain) => to.zip(plain).for_each(|(to, number)| *to = number),
+                }
+            });
+            let largest = golden.numbers.iter().fold(0.0_f32, |most, number| most.max(number.abs()));
+            for (ours, right) in numbers.iter().zip(&golden.numbers) {
+                assert!((ours - right).abs() <= largest * 1e-6, "format {}: {ours} is not {right}", golden.format);
+            }
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! The kernels with AVX2: 32 products per instruction.
+//! The kernels with AVX2: 16 products per instruction.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
@@ -20,32 +20,31 @@ pub(super) fn eight<const N: usize>(tile: &[Eight], rows: &[Row<'_>; N], sums: &
 #[target_feature(enable = "avx2")]
 fn four_wide<const N: usize>(tile: &[Four], rows: &[Row<'_>; N], sums: &mut [[f32; TILE]; N]) {
     check(tile.len(), rows);
-    let low = _mm256_set1_epi8(15);
-    let ones = _mm256_set1_epi16(1);
+    let low = _mm256_set1_epi16(15);
     let mut totals = [_mm256_setzero_ps(); N];
     for (at, block) in tile.iter().enumerate() {
-        // Sixteen-bit sums hold: a pair is at most 2 * 15 * 127, and eight pairs stay below 2^15.
-        let mut pairs = [_mm256_setzero_si256(); N];
+        let mut dots = [_mm256_setzero_si256(); N];
         for part in 0..4 {
-            // SAFETY: 32 bytes of an array of 32.
+            // SAFETY: 32 bytes of an array of 16 numbers of two.
             let packed = unsafe { _mm256_loadu_si256(block.q[part].as_ptr().cast()) };
-            let front = _mm256_and_si256(packed, low);
-            let back = _mm256_and_si256(_mm256_srli_epi16(packed, 4), low);
-            for (pairs, row) in pairs.iter_mut().zip(rows) {
+            let digits = [
+                _mm256_and_si256(packed, low),
+                _mm256_and_si256(_mm256_srli_epi16(packed, 4), low),
+                _mm256_and_si256(_mm256_srli_epi16(packed, 8), low),
+                _mm256_srli_epi16(packed, 12),
+            ];
+            for (dots, row) in dots.iter_mut().zip(rows) {
                 // SAFETY: `check` has compared the lengths.
                 let words = unsafe { row.words.get_unchecked(at) };
-                let first = _mm256_maddubs_epi16(front, _mm256_set1_epi32(words[part]));
-                let second = _mm256_maddubs_epi16(back, _mm256_set1_epi32(words[part + 4]));
-                *pairs = _mm256_add_epi16(*pairs, _mm256_add_epi16(first, second));
+                *dots = add_products(*dots, &digits, &words[4 * part..]);
             }
         }
         // SAFETY: eight numbers of an array of eight.
         let (scale, least) = unsafe { (_mm256_loadu_ps(block.scale.as_ptr()), _mm256_loadu_ps(block.least.as_ptr())) };
-        for ((total, pairs), row) in totals.iter_mut().zip(&pairs).zip(rows) {
+        for ((total, dots), row) in totals.iter_mut().zip(&dots).zip(rows) {
             // SAFETY: `check` has compared the lengths.
             let (x_scale, x_sum) = unsafe { (*row.scales.get_unchecked(at), *row.sums.get_unchecked(at)) };
-            let dots = _mm256_cvtepi32_ps(_mm256_madd_epi16(*pairs, ones));
-            let scaled = _mm256_mul_ps(_mm256_mul_ps(scale, _mm256_set1_ps(x_scale)), dots);
+            let scaled = _mm256_mul_ps(_mm256_mul_ps(scale, _mm256_set1_ps(x_scale)), _mm256_cvtepi32_ps(*dots));
             *total = _mm256_add_ps(*total, scaled);
             *total = _mm256_add_ps(*total, _mm256_mul_ps(least, _mm256_set1_ps(x_sum)));
         }
@@ -56,20 +55,17 @@ fn four_wide<const N: usize>(tile: &[Four], rows: &[Row<'_>; N], sums: &mut [[f3
 #[target_feature(enable = "avx2")]
 fn eight_wide<const N: usize>(tile: &[Eight], rows: &[Row<'_>; N], sums: &mut [[f32; TILE]; N]) {
     check(tile.len(), rows);
-    let ones = _mm256_set1_epi16(1);
     let mut totals = [_mm256_setzero_ps(); N];
     for (at, block) in tile.iter().enumerate() {
         let mut dots = [_mm256_setzero_si256(); N];
         for part in 0..8 {
-            // SAFETY: 32 bytes of an array of 32.
-            let q = unsafe { _mm256_loadu_si256(block.q[part].as_ptr().cast()) };
-            // A weight may be -128, whose size fits u8; an activation may not, so its sign can be turned.
-            let size = _mm256_abs_epi8(q);
+            // SAFETY: 32 bytes of an array of 16 numbers of two.
+            let packed = unsafe { _mm256_loadu_si256(block.q[part].as_ptr().cast()) };
+            let digits = [_mm256_srai_epi16(_mm256_slli_epi16(packed, 8), 8), _mm256_srai_epi16(packed, 8)];
             for (dots, row) in dots.iter_mut().zip(rows) {
                 // SAFETY: `check` has compared the lengths.
                 let words = unsafe { row.words.get_unchecked(at) };
-                let x = _mm256_sign_epi8(_mm256_set1_epi32(words[part]), q);
-                *dots = _mm256_add_epi32(*dots, _mm256_madd_epi16(_mm256_maddubs_epi16(size, x), ones));
+                *dots = add_products(*dots, &digits, &words[2 * part..]);
             }
         }
         // SAFETY: eight numbers of an array of eight.
@@ -82,6 +78,16 @@ fn eight_wide<const N: usize>(tile: &[Eight], rows: &[Row<'_>; N], sums: &mut [[
         }
     }
     store(&totals, sums);
+}
+
+/// Adds the products of digits with one word each. No sum leaves 32 bits: 32 * 128 * 2^15 is 2^27.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_products(mut dots: __m256i, digits: &[__m256i], words: &[i32]) -> __m256i {
+    for (digits, word) in digits.iter().zip(words) {
+        dots = _mm256_add_epi32(dots, _mm256_madd_epi16(*digits, _mm256_set1_epi32(*word)));
+    }
+    dots
 }
 
 /// What the unchecked reads rely on.

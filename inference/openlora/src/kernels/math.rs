@@ -4,7 +4,7 @@
 //! added in a fixed order. Our own exponential, since the system's may differ between machines.
 #![allow(unsafe_code)]
 
-use super::Simd;
+use super::{Simd, Words};
 
 macro_rules! twice {
     ($($(#[$doc:meta])* fn $name:ident / $body:ident ($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)?;)*) => {$(
@@ -38,8 +38,8 @@ twice! {
     fn rotate / rotate_body(heads: &mut [f32], turns: &[f32]);
     /// Attention of the query heads of one token that share a key head, over all positions of `heads`.
     fn attend / attend_body(query: &[f32], heads: &Heads<'_>, scores: &mut Vec<f32>, to: &mut [f32]);
-    /// Rounds blocks of 32 to eight bits.
-    fn round_blocks / round_body(x: &[f32], words: &mut [[i32; 8]], scales: &mut [f32], sums: &mut [f32]);
+    /// Rounds blocks of 32 to sixteen bits.
+    fn round_blocks / round_body(x: &[f32], words: &mut [Words], scales: &mut [f32], sums: &mut [f32]);
 }
 
 /// Keys and values of one head at the positions that a token may see.
@@ -159,29 +159,26 @@ pub(crate) fn exp(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn round_body(x: &[f32], words: &mut [[i32; 8]], scales: &mut [f32], sums: &mut [f32]) {
+fn round_body(x: &[f32], words: &mut [Words], scales: &mut [f32], sums: &mut [f32]) {
     let to = words.iter_mut().zip(scales.iter_mut().zip(sums.iter_mut()));
     for (x, (words, (scale, sum))) in x.as_chunks::<32>().0.iter().zip(to) {
         // As bits without the sign, infinity and then not-a-number are the largest.
         let most = f32::from_bits(x.iter().fold(0, |most, number| most.max(number.to_bits() & 0x7FFF_FFFF)));
         if !most.is_finite() {
-            (*words, *scale, *sum) = ([0; 8], f32::NAN, f32::NAN);
+            (*words, *scale, *sum) = ([0; 16], f32::NAN, f32::NAN);
             continue;
         }
         // Anything this small is zero beside the other blocks, and its inverse would not be finite.
-        let factor = if most < 1e-30 { 0.0 } else { 127.0 / most };
-        let mut bytes = [0_u8; 32];
+        let factor = if most < 1e-30 { 0.0 } else { 32_767.0 / most };
         let mut total = 0_i32;
-        for (byte, number) in bytes.iter_mut().zip(x) {
+        for (word, pair) in words.iter_mut().zip(x.as_chunks::<2>().0) {
             // The lowest bits of the rounded number are the number itself, see `exp`.
-            let whole = (number * factor + 12_582_912.0).to_bits().wrapping_sub(0x4B40_0000);
-            *byte = whole.to_le_bytes()[0];
-            total = total.wrapping_add(whole.cast_signed());
+            let first = (pair[0] * factor + 12_582_912.0).to_bits().wrapping_sub(0x4B40_0000);
+            let second = (pair[1] * factor + 12_582_912.0).to_bits().wrapping_sub(0x4B40_0000);
+            *word = (first & 0xFFFF | second << 16).cast_signed();
+            total = total.wrapping_add(first.wrapping_add(second).cast_signed());
         }
-        for (word, four) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
-            *word = i32::from_le_bytes(*four);
-        }
-        *scale = most / 127.0;
+        *scale = most / 32_767.0;
         *sum = *scale * total as f32;
     }
 }

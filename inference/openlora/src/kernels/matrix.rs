@@ -13,20 +13,22 @@ const SIDE_MAX: u64 = 1 << 20;
 
 /// Eight rows of 32 four-bit weights, `scale * q + least`.
 ///
-/// Byte `4 * row + j` of part `p` holds columns `4 * p + j` (low half) and `4 * (p + 4) + j` (high half).
+/// Number `2 * row + j` of part `p` holds, in its digit `n`, column `8 * p + 2 * n + j`: a shift and a mask away from
+/// what a product of sixteen-bit pairs wants.
 #[derive(Debug, Clone)]
 #[repr(C, align(32))]
 pub(crate) struct Four {
-    pub(crate) q: [[u8; 32]; 4],
+    pub(crate) q: [[u16; 16]; 4],
     pub(crate) scale: [f32; TILE],
     pub(crate) least: [f32; TILE],
 }
 
-/// Eight rows of 32 eight-bit weights, `scale * q`. Byte `4 * row + j` of part `p` holds column `4 * p + j`.
+/// Eight rows of 32 eight-bit weights, `scale * q`. Number `2 * row + j` of part `p` holds, in its byte `n`, column
+/// `4 * p + 2 * n + j`.
 #[derive(Debug, Clone)]
 #[repr(C, align(32))]
 pub(crate) struct Eight {
-    pub(crate) q: [[i8; 32]; 8],
+    pub(crate) q: [[u16; 16]; 8],
     pub(crate) scale: [f32; TILE],
 }
 
@@ -135,8 +137,8 @@ impl Matrix {
             Self::Four(tiles) => {
                 for (block, to) in tiles.tile(row / TILE).iter().zip(to.chunks_exact_mut(WIDTH)) {
                     for (column, to) in to.iter_mut().enumerate() {
-                        let byte = block.q[column / 4 % 4][4 * lane + column % 4];
-                        let q = if column < 16 { byte & 15 } else { byte >> 4 };
+                        let number = block.q[column / 8][2 * lane + column % 2];
+                        let q = number >> (4 * (column / 2 % 4)) & 15;
                         *to = block.scale[lane] * f32::from(q) + block.least[lane];
                     }
                 }
@@ -144,7 +146,8 @@ impl Matrix {
             Self::Eight(tiles) => {
                 for (block, to) in tiles.tile(row / TILE).iter().zip(to.chunks_exact_mut(WIDTH)) {
                     for (column, to) in to.iter_mut().enumerate() {
-                        *to = block.scale[lane] * f32::from(block.q[column / 4][4 * lane + column % 4]);
+                        let number = block.q[column / 4][2 * lane + column % 2].to_le_bytes();
+                        *to = block.scale[lane] * f32::from(number[column / 2 % 2].cast_signed());
                     }
                 }
             }
@@ -181,24 +184,24 @@ impl Packer {
     }
 
     fn four(&self, at: usize) -> Four {
-        let mut tile = Four { q: [[0; 32]; 4], scale: [0.0; TILE], least: [0.0; TILE] };
+        let mut tile = Four { q: [[0; 16]; 4], scale: [0.0; TILE], least: [0.0; TILE] };
         for (lane, row) in self.tile.chunks(self.across).enumerate() {
             let Block::Four { scale, least, q } = &row[at] else { continue };
             (tile.scale[lane], tile.least[lane]) = (*scale, *least);
-            for column in 0..16 {
-                tile.q[column / 4][4 * lane + column % 4] = q[column] | (q[column + 16] << 4);
+            for (column, q) in q.iter().enumerate() {
+                tile.q[column / 8][2 * lane + column % 2] |= u16::from(*q) << (4 * (column / 2 % 4));
             }
         }
         tile
     }
 
     fn eight(&self, at: usize) -> Eight {
-        let mut tile = Eight { q: [[0; 32]; 8], scale: [0.0; TILE] };
+        let mut tile = Eight { q: [[0; 16]; 8], scale: [0.0; TILE] };
         for (lane, row) in self.tile.chunks(self.across).enumerate() {
             let Block::Eight { scale, q } = &row[at] else { continue };
             tile.scale[lane] = *scale;
-            for column in 0..WIDTH {
-                tile.q[column / 4][4 * lane + column % 4] = q[column];
+            for (column, q) in q.iter().enumerate() {
+                tile.q[column / 4][2 * lane + column % 2] |= u16::from(q.cast_unsigned()) << (8 * (column / 2 % 2));
             }
         }
         tile

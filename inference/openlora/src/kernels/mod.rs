@@ -18,7 +18,7 @@ use pool::Columns;
 pub(crate) use math::{Heads, attend, axpy, dot, exp, gate, rms_norm, rotate};
 pub(crate) use matrix::{Eight, Four, Matrix};
 pub(crate) use pool::Pool;
-pub(crate) use quantised::{Quantised, Row};
+pub(crate) use quantised::{Quantised, Row, Words};
 
 /// Outputs of one tile.
 pub(crate) const TILE: usize = 8;

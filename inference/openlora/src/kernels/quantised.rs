@@ -1,14 +1,20 @@
-//! Activations, rounded to eight bits in blocks of 32.
+//! Activations, rounded to sixteen bits in blocks of 32.
+//!
+//! Eight bits would make prompts faster, but they move logits by up to half a unit: the mean divergence from f32 was 0.004
+//! with eight bits and is below a millionth with sixteen. A decoded token waits for the weights' memory either way.
 
 use super::Simd;
+
+/// The 32 numbers of a block, in pairs.
+pub(crate) type Words = [i32; 16];
 
 /// Rows of activations as the kernels read them.
 #[derive(Debug, Default)]
 pub(crate) struct Quantised {
     columns: usize,
     rows: usize,
-    /// Four eight-bit numbers in each word, the first in the lowest byte; eight words are a block.
-    words: Vec<[i32; 8]>,
+    /// Two sixteen-bit numbers in each word, the first in the lower half; sixteen words are a block.
+    words: Vec<Words>,
     scales: Vec<f32>,
     sums: Vec<f32>,
 }
@@ -16,7 +22,7 @@ pub(crate) struct Quantised {
 /// One row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row<'a> {
-    pub(crate) words: &'a [[i32; 8]],
+    pub(crate) words: &'a [Words],
     /// A block's number is `scale * q`.
     pub(crate) scales: &'a [f32],
     /// The sum of a block's numbers, as rounded.
@@ -30,7 +36,7 @@ impl Quantised {
         assert!(columns.is_multiple_of(32) && x.len().is_multiple_of(columns), "activations come in whole blocks");
         let blocks = x.len() / 32;
         (self.columns, self.rows) = (columns, x.len() / columns);
-        self.words.resize(blocks, [0; 8]);
+        self.words.resize(blocks, [0; 16]);
         self.scales.resize(blocks, 0.0);
         self.sums.resize(blocks, 0.0);
         super::math::round_blocks(simd, x, &mut self.words, &mut self.scales, &mut self.sums);
