@@ -1,1 +1,61 @@
 //! OpenLoRA: one base model, many adapters, one batch.
+//!
+//! [`OpenLora`] serves a llama-family model from a GGUF file behind the engine port. One thread runs continuous batching:
+//! rows join and leave at every step, each with its own sequence, sampling and adapter; adapters are added while the
+//! model computes and never merged. A row's answer is the same bits alone or in company, on any number of threads, with
+//! or without vector instructions.
+//!
+//! Model files and adapters are untrusted: every number they state is checked before it is used.
+
+mod adapter;
+mod engine;
+mod failure;
+mod gguf;
+mod kernels;
+mod model;
+mod sampling;
+mod text;
+
+pub use engine::OpenLora;
+
+/// How far loading has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loading {
+    /// Bytes read.
+    pub done_bytes: u64,
+    /// Bytes of the file.
+    pub total_bytes: u64,
+}
+
+/// The engine's bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Threads that compute, at most 64.
+    pub threads: usize,
+    /// Most rows of a batch. Memory for sequences is bounded by `rows_max` times `context_max` positions.
+    pub rows_max: usize,
+    /// Most answers that wait to join; then `engine.busy`.
+    pub queue_max: usize,
+    /// Most tokens of prompt and answer together, if the model has not fewer.
+    pub context_max: usize,
+    /// Most prompt tokens of one step: more is faster for prompts, less keeps other rows' answers flowing.
+    pub prompt_step: usize,
+    /// Most adapters that are loaded at once.
+    pub adapters_max: usize,
+    /// Use no vector instructions: the same answers, slower.
+    pub portable: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
+            rows_max: 16,
+            queue_max: 64,
+            context_max: 4_096,
+            prompt_step: 64,
+            adapters_max: 64,
+            portable: false,
+        }
+    }
+}

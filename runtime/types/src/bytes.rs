@@ -161,9 +161,37 @@ impl Hash {
         Self(hasher.finalize().into())
     }
 
+    /// SHA-256 of bytes that arrive in pieces.
+    pub fn stream() -> HashStream {
+        HashStream(Sha256::new())
+    }
+
     /// keccak-256 of `bytes` (Ethereum's).
     pub fn keccak256(bytes: impl AsRef<[u8]>) -> Self {
         Self(alloy_primitives::keccak256(bytes).0)
+    }
+}
+
+/// SHA-256 on its way: for files too large to hold.
+#[derive(Debug, Clone)]
+pub struct HashStream(Sha256);
+
+impl HashStream {
+    /// The next bytes.
+    pub fn update(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.update(bytes);
+    }
+
+    /// The next piece, behind its length: pieces cannot slide into one another.
+    pub fn piece(&mut self, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        self.0.update((bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+    }
+
+    /// The hash of everything so far.
+    pub fn finish(self) -> Hash {
+        Hash(self.0.finalize().into())
     }
 }
 

@@ -22,7 +22,7 @@ mod time;
 mod usage;
 
 pub use amount::{Amount, AmountError, CAP, DECIMALS};
-pub use bytes::{Address, CallId, ChannelId, CommandId, DatanetId, Hash, HexError, ListingId, QuoteId};
+pub use bytes::{Address, CallId, ChannelId, CommandId, DatanetId, Hash, HashStream, HexError, ListingId, QuoteId};
 pub use cbor::Canonical;
 pub use code::{Code, Rejection};
 pub use hasher::Hasher;

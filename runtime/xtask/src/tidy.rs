@@ -35,7 +35,7 @@ const LAYERS: &[(&str, u8)] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("redb", &["payments/store"]),
     ("wasmtime", &["sandbox/wasm"]),
-    ("candle-core", &["inference/openlora"]),
+    ("minijinja", &["inference/openlora"]),
     ("kameo", &["runtime/actors"]),
     ("async-nats", &[]),
     ("clap", &["runtime/agora", "runtime/xtask"]),

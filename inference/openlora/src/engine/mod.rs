@@ -1,0 +1,268 @@
+//! The engine: many callers, one thread that computes.
+
+mod batch;
+mod stream;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use agora_inference_api::{AdapterInfo, BaseInfo, Engine, EngineError, Job, Request, TokenStream};
+use agora_types::{Code, Hash};
+
+use crate::adapter::Adapter;
+use crate::failure::{bad_model, quoted};
+use crate::gguf::{Header, Reader};
+use crate::kernels::{Pool, Simd};
+use crate::model::{Cache, Model, Part, Shape, Stage};
+use crate::text::Text;
+use crate::{Loading, Settings};
+use batch::{Batch, Row};
+
+/// Largest model file.
+const FILE_SIZE_MAX: u64 = 64 << 30;
+/// Most tokens whose logits are kept at once.
+const LOGITS_TOKENS_MAX: usize = 512;
+
+/// What callers and the thread share.
+#[derive(Debug)]
+struct Doorbell {
+    desk: Mutex<Desk>,
+    rung: Condvar,
+}
+
+/// Rows that wait to join, and what the thread should know.
+#[derive(Debug, Default)]
+struct Desk {
+    waiting: VecDeque<Row>,
+    rings: bool,
+    stopped: bool,
+}
+
+impl Doorbell {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something has changed: a reader took a piece or left.
+    fn ring(&self) {
+        self.desk().rings = true;
+        self.rung.notify_one();
+    }
+}
+
+/// A base model with its adapters, served by one thread that batches whatever rows there are.
+///
+/// Dropping it ends every answer with `engine.stopped` and waits for the thread.
+#[derive(Debug)]
+pub struct OpenLora {
+    model: Arc<Model>,
+    text: Arc<Text>,
+    base: BaseInfo,
+    settings: Settings,
+    adapters: RwLock<BTreeMap<Hash, Arc<Adapter>>>,
+    doorbell: Arc<Doorbell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl OpenLora {
+    /// Loads a model's file, read once and hashed on the way.
+    ///
+    /// # Errors
+    /// `engine.file_not_found`, `engine.wrong_hash`, `engine.bad_model`, `engine.unsupported`, `engine.too_large`.
+    pub fn load(
+        path: &Path,
+        expected: Option<Hash>,
+        settings: Settings,
+        progress: &mut dyn FnMut(Loading),
+    ) -> Result<Self, EngineError> {
+        let missing =
+            |error: std::io::Error| EngineError::new(Code::EngineFileMissing, format!("{}: {error}", path.display()));
+        let mut file = File::open(path).map_err(missing)?;
+        let found = file.metadata().map_err(missing)?;
+        if !found.is_file() {
+            return Err(EngineError::new(Code::EngineFileMissing, format!("{} is not a file", path.display())));
+        }
+        Self::load_from(&mut file, found.len(), expected, settings, progress)
+    }
+
+    /// Loads a model from `size` bytes of any reader; otherwise as [`OpenLora::load`].
+    ///
+    /// # Errors
+    /// As [`OpenLora::load`].
+    pub fn load_from(
+        source: &mut dyn Read,
+        size: u64,
+        expected: Option<Hash>,
+        settings: Settings,
+        progress: &mut dyn FnMut(Loading),
+    ) -> Result<Self, EngineError> {
+        if size > FILE_SIZE_MAX {
+            return Err(EngineError::new(Code::EngineTooLarge, format!("{size} bytes; at most {FILE_SIZE_MAX}")));
+        }
+        let mut reader = Reader::new(source, size, progress);
+        let read = read(&mut reader, &settings);
+        // A promised hash is judged first: a file that was damaged on its way is the wrong file.
+        let hash = reader.finish();
+        if let (Some(expected), Ok(hash)) = (expected, &hash)
+            && expected != *hash
+        {
+            return Err(EngineError::new(Code::EngineWrongHash, format!("{hash}, not {expected}")));
+        }
+        let (name, model, text) = read?;
+        let base = BaseInfo { name, hash: hash?, tokenizer_hash: text.hash(), context_max: model.shape.context as u64 };
+        let (model, text) = (Arc::new(model), Arc::new(text));
+        let doorbell = Arc::new(Doorbell { desk: Mutex::default(), rung: Condvar::new() });
+        let failed = |error: std::io::Error| EngineError::new(Code::EngineStopped, format!("no thread: {error}"));
+        let pool = Pool::new(settings.threads.clamp(1, 64)).map_err(failed)?;
+        let batch = Batch::new(Arc::clone(&model), Arc::clone(&text), pool, &settings, Arc::clone(&doorbell));
+        let thread = std::thread::Builder::new().name("openlora".to_owned()).spawn(move || batch.run());
+        let thread = Some(thread.map_err(failed)?);
+        Ok(Self { model, text, base, settings, adapters: RwLock::default(), doorbell, thread })
+    }
+
+    /// Loads an adapter in PEFT's form from its folder. Loading the same one again changes nothing but its name.
+    ///
+    /// # Errors
+    /// `engine.bad_adapter`, `engine.too_large`.
+    pub fn load_adapter(&self, name: &str, folder: &Path) -> Result<AdapterInfo, EngineError> {
+        let adapter = Adapter::read(&self.model.shape, name, folder)?;
+        let info = adapter.info().clone();
+        let mut adapters = self.adapters.write().unwrap_or_else(PoisonError::into_inner);
+        if adapters.len() >= self.settings.adapters_max && !adapters.contains_key(&info.hash) {
+            let what = format!("{} adapters are loaded; unload one", adapters.len());
+            return Err(EngineError::new(Code::EngineTooLarge, what));
+        }
+        adapters.insert(info.hash, Arc::new(adapter));
+        Ok(info)
+    }
+
+    /// Forgets an adapter; rows that use it finish with it.
+    ///
+    /// # Errors
+    /// `engine.unknown_adapter`.
+    pub fn unload_adapter(&self, hash: &Hash) -> Result<(), EngineError> {
+        let mut adapters = self.adapters.write().unwrap_or_else(PoisonError::into_inner);
+        adapters.remove(hash).map(drop).ok_or_else(|| unknown(hash))
+    }
+
+    /// Tokens of plain text, in which nothing is special.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        self.text.encode(text)
+    }
+
+    /// Tokens of a request as the model's template renders it.
+    ///
+    /// # Errors
+    /// As [`Engine::count`].
+    pub fn prompt(&self, request: &Request) -> Result<Vec<u32>, EngineError> {
+        request.check()?;
+        let tokens = self.text.prompt(request)?;
+        let context = self.model.shape.context;
+        if tokens.len() >= context {
+            let what = format!("a prompt of {} tokens in a context of {context}", tokens.len());
+            return Err(EngineError::new(Code::EngineContext, what));
+        }
+        Ok(tokens)
+    }
+
+    /// What the model expects after each of `tokens`: a row of logits per token. For measuring a model or an adapter;
+    /// computed on the caller's thread.
+    ///
+    /// # Errors
+    /// `engine.bad_request` for no tokens, more than 512, or unknown ones; `engine.unknown_adapter`;
+    /// `engine.not_finite`.
+    pub fn logits(&self, tokens: &[u32], adapter: Option<&Hash>) -> Result<Vec<Vec<f32>>, EngineError> {
+        let shape = &self.model.shape;
+        let known = tokens.iter().all(|token| (*token as usize) < shape.vocabulary);
+        let most = LOGITS_TOKENS_MAX.min(shape.context);
+        if tokens.is_empty() || tokens.len() > most || !known {
+            return Err(EngineError::new(Code::EngineBadRequest, format!("1 to {most} tokens of the vocabulary")));
+        }
+        let adapter = adapter.map(|hash| self.adapter(hash)).transpose()?;
+        let memory = || EngineError::new(Code::EngineBusy, "no memory for the sequence");
+        let mut cache = Cache::new(shape, tokens.len()).ok_or_else(memory)?;
+        let mut pool = Pool::new(1).map_err(|error| EngineError::new(Code::EngineStopped, error.to_string()))?;
+        let part = Part { tokens, cache: &mut cache, adapter: adapter.as_ref(), wanted: tokens.len() };
+        let mut stage = Stage::default();
+        let logits = stage.run(&self.model, &mut pool, &mut [part]);
+        if logits.iter().any(|logit| !logit.is_finite()) {
+            return Err(EngineError::new(Code::EngineNotFinite, "a logit"));
+        }
+        Ok(logits.chunks(shape.vocabulary).map(<[f32]>::to_vec).collect())
+    }
+
+    fn adapter(&self, hash: &Hash) -> Result<Arc<Adapter>, EngineError> {
+        let adapters = self.adapters.read().unwrap_or_else(PoisonError::into_inner);
+        adapters.get(hash).cloned().ok_or_else(|| unknown(hash))
+    }
+}
+
+fn unknown(hash: &Hash) -> EngineError {
+    EngineError::new(Code::EngineUnknownAdapter, hash.to_string())
+}
+
+/// Name, weights and tokenizer.
+fn read(reader: &mut Reader<'_>, settings: &Settings) -> Result<(String, Model, Text), EngineError> {
+    let mut header = Header::read(reader)?;
+    let name = header.text("general.name")?.map_or_else(|| "unnamed".to_owned(), quoted);
+    let architecture = header.text("general.architecture")?.unwrap_or_default().to_owned();
+    if architecture != "llama" {
+        return Err(crate::failure::unsupported(format!("architecture {}", quoted(&architecture))));
+    }
+    let text = Text::read(&mut header)?;
+    let shape = Shape::read(&header, text.vocabulary(), settings.context_max)?;
+    if shape.context < 2 {
+        return Err(bad_model("a context of less than two tokens"));
+    }
+    let model = Model::read(reader, &header, shape, Simd::detect(settings.portable))?;
+    Ok((name, model, text))
+}
+
+impl Engine for OpenLora {
+    fn base(&self) -> &BaseInfo {
+        &self.base
+    }
+
+    fn adapters(&self) -> Vec<AdapterInfo> {
+        let adapters = self.adapters.read().unwrap_or_else(PoisonError::into_inner);
+        adapters.values().map(|adapter| adapter.info().clone()).collect()
+    }
+
+    fn count(&self, request: &Request) -> Result<u64, EngineError> {
+        self.prompt(request).map(|tokens| tokens.len() as u64)
+    }
+
+    fn start(&self, job: Job) -> Result<Box<dyn TokenStream>, EngineError> {
+        let tokens = self.prompt(&job.request)?;
+        let adapter = job.adapter.map(|hash| self.adapter(&hash)).transpose()?;
+        let (writer, reader) = stream::pair(job.ahead_max, &self.doorbell);
+        let row = Row::new(tokens, job.request, adapter, writer, self.model.shape.context);
+        let mut desk = self.doorbell.desk();
+        if desk.stopped {
+            return Err(EngineError::new(Code::EngineStopped, "no thread computes"));
+        }
+        if desk.waiting.len() >= self.settings.queue_max {
+            return Err(EngineError::new(Code::EngineBusy, format!("{} answers wait", desk.waiting.len())));
+        }
+        desk.waiting.push_back(row);
+        desk.rings = true;
+        drop(desk);
+        self.doorbell.rung.notify_one();
+        Ok(Box::new(reader))
+    }
+}
+
+impl Drop for OpenLora {
+    fn drop(&mut self) {
+        self.doorbell.desk().stopped = true;
+        self.doorbell.rung.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // Its panic was a bug that the rows' readers have met as `engine.stopped`.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Weights from the file, tensor by tensor, each packed as soon as it is read.
+
+use std::collections::BTreeMap;
+
+use agora_inference_api::EngineError;
+
+use super::{Role, Shape};
+use crate::failure::{bad_model, quoted, unsupported};
+use crate::gguf::{Format, Header, Reader, Tensor};
+use crate::kernels::{Matrix, Simd};
+
+/// One layer.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) attention_norm: Vec<f32>,
+    pub(crate) inner_norm: Vec<f32>,
+    /// In the order of [`Role::ALL`].
+    matrices: [Matrix; 7],
+}
+
+impl Layer {
+    /// Its matrix of this role.
+    pub(crate) fn matrix(&self, role: Role) -> &Matrix {
+        &self.matrices[role as usize]
+    }
+}
+
+/// A model, ready to compute. Nothing in it changes.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) shape: Shape,
+    pub(crate) simd: Simd,
+    pub(crate) embedding: Matrix,
+    /// `None`: the embedding, turned around.
+    pub(crate) head: Option<Matrix>,
+    pub(crate) norm: Vec<f32>,
+    pub(crate) layers: Vec<Layer>,
+    /// A cosine and a sine per position and pair of a head.
+    pub(crate) turns: Vec<f32>,
+}
+
+/// What was read, by name, until all is there.
+#[derive(Default)]
+struct Parts {
+    matrices: BTreeMap<String, Matrix>,
+    vectors: BTreeMap<String, Vec<f32>>,
+}
+
+impl Model {
+    /// Reads every tensor of the header, in the order in which they lie.
+    pub(crate) fn read(
+        reader: &mut Reader<'_>,
+        header: &Header,
+        shape: Shape,
+        simd: Simd,
+    ) -> Result<Self, EngineError> {
+        let mut parts = Parts::default();
+        for tensor in &header.tensors {
+            parts.read(reader, tensor, &shape)?;
+        }
+        let frequencies = parts.vectors.remove("rope_freqs.weight");
+        let turns = turns(&shape, frequencies.as_deref())?;
+        let layers = (0..shape.layers).map(|at| parts.layer(at)).collect::<Result<_, _>>()?;
+        let embedding = parts.matrix("token_embd.weight")?;
+        let head = parts.matrices.remove("output.weight");
+        let norm = parts.vector("output_norm.weight")?;
+        if let Some(name) = parts.matrices.keys().chain(parts.vectors.keys()).next() {
+            return Err(bad_model(format!("tensor {} stands twice", quoted(name))));
+        }
+        Ok(Self { shape, simd, embedding, head, norm, layers, turns })
+    }
+}
+
+impl Parts {
+    fn read(&mut self, reader: &mut Reader<'_>, tensor: &Tensor, shape: &Shape) -> Result<(), EngineError> {
+        let name = &tensor.name;
+        let unknown = || unsupported(format!("a llama with the tensor {}", quoted(name)));
+        let stem = name.strip_suffix(".weight").ok_or_else(unknown)?;
+        let (rows, columns) = match stem {
+            "token_embd" | "output" => (shape.vocabulary, shape.width),
+            "output_norm" => (0, shape.width),
+            "rope_freqs" => (0, shape.head_size / 2),
+            _ => {
+                let rest = stem.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).ok_or_else(unknown)?;
+                let layer: usize = rest.0.parse().map_err(|_| unknown())?;
+                if layer >= shape.layers || layer.to_string() != rest.0 {
+                    return Err(bad_model(format!("tensor {} is of a layer that does not exist", quoted(name))));
+                }
+                match rest.1 {
+                    "attn_norm" | "ffn_norm" => (0, shape.width),
+                    part => {
+                        let role = Role::ALL.into_iter().find(|role| role.gguf() == part).ok_or_else(unknown)?;
+                        role.sides(shape)
+                    }
+                }
+            }
+        };
+        let twice = if rows == 0 {
+            self.vectors.insert(name.clone(), vector(reader, tensor, columns)?).is_some()
+        } else {
+            self.matrices.insert(name.clone(), Matrix::read(reader, tensor, rows, columns)?).is_some()
+        };
+        if twice {
+            return Err(bad_model(format!("tensor {} stands twice", quoted(name))));
+        }
+        Ok(())
+    }
+
+    fn matrix(&mut self, name: &str) -> Result<Matrix, EngineError> {
+        self.matrices.remove(name).ok_or_else(|| bad_model(format!("tensor {name} is missing")))
+    }
+
+    fn vector(&mut self, name: &str) -> Result<Vec<f32>, EngineError> {
+        self.vectors.remove(name).ok_or_else(|| bad_model(format!("tensor {name} is missing")))
+    }
+
+    fn layer(&mut self, at: usize) -> Result<Layer, EngineError> {
+        let mut matrix = |role: Role| self.matrix(&format!("blk.{at}.{}.weight", role.gguf()));
+        let [query, key, value, output, gate, up, down] = Role::ALL;
+        let matrices =
+            [matrix(query)?, matrix(key)?, matrix(value)?, matrix(output)?, matrix(gate)?, matrix(up)?, matrix(down)?];
+        let attention_norm = self.vector(&format!("blk.{at}.attn_norm.weight"))?;
+        let inner_norm = self.vector(&format!("blk.{at}.ffn_norm.weight"))?;
+        Ok(Layer { attention_norm, inner_norm, matrices })
+    }
+}
+
+/// A vector of plain numbers.
+fn vector(reader: &mut Reader<'_>, tensor: &Tensor, size: usize) -> Result<Vec<f32>, EngineError> {
+    let name = quoted(&tensor.name);
+    let width = match tensor.format {
+        Format::F32 => 4,
+        Format::F16 | Format::Bf16 => 2,
+        _ => return Err(unsupported(format!("the quantised vector {name}"))),
+    };
+    if tensor.dimensions != [size as u64] {
+        return Err(bad_model(format!("tensor {name} has the shape {:?}, not [{size}]", tensor.dimensions)));
+    }
+    reader.skip_to(tensor.start)?;
+    let bytes = reader.bytes(size * width)?;
+    let numbers: Vec<f32> = bytes.chunks_exact(width).map(|bytes| tensor.format.number(bytes)).collect();
+    if numbers.iter().any(|number| !number.is_finite()) {
+        return Err(bad_model(format!("tensor {name} has numbers that are not finite")));
+    }
+    Ok(numbers)
+}
+
+/// The angles of every position.
+fn turns(shape: &Shape, factors: Option<&[f32]>) -> Result<Vec<f32>, EngineError> {
+    let half = shape.head_size / 2;
+    let factors = factors.map_or_else(|| vec![1.0; half], <[f32]>::to_vec);
+    if factors.iter().any(|factor| *factor <= 0.0) {
+        return Err(bad_model("rope_freqs.weight has a factor that is not above zero"));
+    }
+    let steps: Vec<f64> = factors
+        .iter()
+        .enumerate()
+        .map(|(pair, factor)| shape.rope_base.powf(-(pair as f64) / half as f64) / f64::from(*factor))
+        .collect();
+    let mut turns = Vec::with_capacity(shape.context * shape.head_size);
+    for position in 0..shape.context {
+        for step in &steps {
+            let (sine, cosine) = (position as f64 * step).sin_cos();
+            #[allow(clippy::cast_possible_truncation, reason = "rounded to the precision of everything else")]
+            turns.extend([cosine as f32, sine as f32]);
+        }
+    }
+    Ok(turns)
+}

@@ -1,0 +1,11 @@
+//! The llama family: its shape, its weights, and one step of a ragged batch.
+
+mod cache;
+mod forward;
+mod load;
+mod shape;
+
+pub(crate) use cache::Cache;
+pub(crate) use forward::{Part, Stage};
+pub(crate) use load::{Layer, Model};
+pub(crate) use shape::{Role, Shape};

@@ -1,0 +1,99 @@
+//! What the tests share: the real model, a tiny made one, adapters from a seed.
+#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
+
+pub(crate) mod peft;
+pub(crate) mod reference;
+pub(crate) mod tiny;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use agora_inference_api::{Ending, Engine, EngineError, Job, Piece, Request, TokenStream};
+use agora_openlora::{OpenLora, Settings};
+use agora_types::{Hash, Usage};
+use futures::executor::block_on;
+
+/// SHA-256 of the model that the tests use.
+pub(crate) const MODEL_HASH: &str = "0xb179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+/// Where the real model lies.
+pub(crate) fn model_path() -> PathBuf {
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::home_dir().unwrap_or_default().join(".local/share");
+    let path = data.unwrap_or_else(home).join("agora/models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    assert!(path.is_file(), "{} is missing: fetch it with `cargo xtask fetch`", path.display());
+    path
+}
+
+/// The real model with these settings.
+pub(crate) fn load(settings: Settings) -> OpenLora {
+    let hash: Hash = MODEL_HASH.parse().unwrap();
+    OpenLora::load(&model_path(), Some(hash), settings, &mut |_| {}).unwrap()
+}
+
+/// The real model, once per test program, with two threads.
+pub(crate) fn engine() -> &'static OpenLora {
+    static ENGINE: OnceLock<OpenLora> = OnceLock::new();
+    ENGINE.get_or_init(|| load(Settings { threads: 2, context_max: 1_024, ..Settings::default() }))
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Whole {
+    pub(crate) text: String,
+    pub(crate) tokens: usize,
+    pub(crate) ending: Ending,
+    pub(crate) usage: Usage,
+}
+
+/// Reads an answer to its end.
+pub(crate) fn read(mut stream: Box<dyn TokenStream>) -> Result<Whole, EngineError> {
+    let (mut text, mut tokens) = (String::new(), 0);
+    loop {
+        match block_on(stream.next())?.expect("an answer ends with its end") {
+            Piece::Token { text: more, usage } => {
+                text += &more;
+                tokens += 1;
+                assert_eq!(usage.output, tokens as u64, "usage counts every token");
+            }
+            Piece::End { text: more, ending, usage } => {
+                text += &more;
+                assert_eq!(block_on(stream.next())?, None, "nothing follows the end");
+                return Ok(Whole { text, tokens, ending, usage });
+            }
+        }
+    }
+}
+
+/// Starts an answer.
+pub(crate) fn start(engine: &OpenLora, request: Request, adapter: Option<Hash>) -> Box<dyn TokenStream> {
+    engine.start(Job { request, adapter, ahead_max: 1_000 }).unwrap()
+}
+
+/// A whole answer, alone.
+pub(crate) fn answer(engine: &OpenLora, request: Request, adapter: Option<Hash>) -> Whole {
+    read(start(engine, request, adapter)).unwrap()
+}
+
+/// SplitMix64, for tests that print their seed.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    /// From -1 to 1.
+    pub(crate) fn float(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+    }
+}
