@@ -1,6 +1,6 @@
 //! The file in which one call's receipts are handed on: leaves, proofs, and what the buyer chooses to disclose.
 //!
-//! `<name>.receipt.json`, `"$type": "agora/receipt-envelope/v1"`. It proves nothing by itself: [`crate::verify`] checks
+//! `<name>.receipt.json`, `"$type": "agora/receipt-envelope/v1"`. It proves nothing by itself: [`mod@crate::verify`] checks
 //! it against the networks that the reader knows.
 
 use agora_types::merkle::leaf_hash;

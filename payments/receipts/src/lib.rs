@@ -1,7 +1,7 @@
 //! Receipts: the signed statement of a call, its place in the public log, and its offline verification.
 //!
 //! Read in this order: [`receipt`] is what is signed; [`note`], [`checkpoint`] and [`proof`] are the log's public forms
-//! (C2SP); [`envelope`] is the file handed on; [`trust`] is what a reader pins; [`verify`] judges the one by the other.
+//! (C2SP); [`envelope`] is the file handed on; [`trust`] is what a reader pins; [`mod@verify`] judges the one by the other.
 
 mod base64;
 mod check;
