@@ -24,9 +24,12 @@ fn a_request_has_golden_bytes_that_its_cddl_describes() {
     assert_eq!(Request::from_bytes(&bytes).expect("canonical"), sample());
 }
 
+/// What is broken, and how.
+type Break = (&'static str, fn(&mut Request));
+
 #[test]
 fn nonsense_is_refused_with_a_code_and_a_reason() {
-    let broken: [(&str, fn(&mut Request)); 8] = [
+    let broken: [Break; 8] = [
         ("messages", |r| r.messages.clear()),
         ("messages", |r| r.messages = vec![r.messages[0].clone(); 65]),
         ("assistant", |r| r.messages.push(Message { role: Role::Assistant, text: "Me.".into() })),
