@@ -1,5 +1,6 @@
 //! Workspace chores: `cargo xtask tidy` checks the shape of the project, `cargo xtask test` runs everything.
 
+mod guests;
 mod steps;
 mod tidy;
 
@@ -27,6 +28,8 @@ enum Chore {
         #[arg(long, value_name = "STEP")]
         skip: Vec<steps::Step>,
     },
+    /// Build the agents of agents/ into components at <target folder>/guests/*.wasm.
+    Guests,
     /// Check layers, purity, the map in runtime/ARCHITECTURE.md and the top level.
     Tidy,
 }
@@ -34,6 +37,10 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     let root = workspace_root()?;
     match Arguments::parse().chore {
+        Chore::Guests => {
+            guests::run(&root)?.iter().for_each(|line| println!("{line}"));
+            Ok(())
+        }
         Chore::Tidy => tidy::run(&root),
         Chore::Test { only, skip } => steps::run(&root, &only, &skip),
     }

@@ -7,6 +7,9 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
+/// The guests are a workspace of their own.
+const AGENTS: &str = "agents/Cargo.toml";
+
 /// A step of `cargo xtask test`, in the order of running.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Step {
@@ -16,6 +19,8 @@ pub(crate) enum Step {
     Tidy,
     /// cargo clippy, warnings denied
     Clippy,
+    /// cargo xtask guests, and the tests of agents/ that need no sandbox
+    Guests,
     /// Unit, property, crash and end-to-end tests
     Test,
     /// Examples inside the documentation, and the documentation itself, warnings denied
@@ -28,6 +33,7 @@ impl Step {
             Self::Fmt => "fmt",
             Self::Tidy => "tidy",
             Self::Clippy => "clippy",
+            Self::Guests => "guests",
             Self::Test => "test",
             Self::Doc => "doc",
         }
@@ -35,10 +41,19 @@ impl Step {
 
     fn run(self, root: &Path) -> anyhow::Result<Vec<String>> {
         match self {
-            Self::Fmt => cargo(root, &["fmt", "--all", "--", "--check"], &[]),
+            Self::Fmt => {
+                cargo(root, &["fmt", "--all", "--", "--check"], &[])?;
+                cargo(root, &["fmt", "--manifest-path", AGENTS, "--all", "--", "--check"], &[])
+            }
             Self::Tidy => crate::tidy::run(root).map(|()| Vec::new()),
             Self::Clippy => {
                 cargo(root, &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
+            }
+            Self::Guests => {
+                let mut summary = crate::guests::run(root)?;
+                // On this machine, for what needs no host: the pure parts, and the example of the SDK's documentation.
+                summary.extend(cargo(root, &["test", "--manifest-path", AGENTS, "--workspace", "--quiet"], &[])?);
+                Ok(summary)
             }
             Self::Test => tests(root),
             Self::Doc => {
