@@ -15,8 +15,7 @@ pub(crate) fn spin() -> ! {
     }
 }
 
-/// Computes in pieces, with a host call after each. Every piece is about a third of `compute_ms` of the test's manifest
-/// on a slow machine, so that all pieces together are far over it.
+/// Computes in pieces of a few milliseconds, with a host call after each: together they may be far over `compute_ms`.
 pub(crate) fn work(pieces: usize) -> Result<Vec<u8>, Error> {
     for _ in 0..pieces {
         for n in 0..4_000_000_u64 {

@@ -6,14 +6,19 @@ use agora_sdk::bindings::agora::agent::inference::{TokenStream, open};
 use agora_sdk::market::{self, Question, Quote};
 use agora_sdk::{Error, inference};
 
+/// The id of the test's listing of this number: 1 is cheap, 2 is dear.
+pub(crate) fn listing(number: u32) -> String {
+    format!("0x{number:064x}")
+}
+
 /// A quote of the cheap listing.
 pub(crate) fn quote() -> Result<Quote, Error> {
-    market::quote("0x01", &Question::new("anything"))
+    market::quote(&listing(1), &Question::new("anything"))
 }
 
 /// Opens a quote that is over its budget, without asking first.
 pub(crate) fn overspend() -> Result<Vec<u8>, Error> {
-    let dear = market::quote("0x02", &Question::new("anything"))?;
+    let dear = market::quote(&listing(2), &Question::new("anything"))?;
     match inference::open(dear) {
         Ok(_) => Ok(b"opened".to_vec()),
         Err(error) => Ok(error.code.into_bytes()),

@@ -6,6 +6,8 @@ use agora_sdk::bindings::agora::agent::log::{Level, log as write};
 use agora_sdk::bindings::agora::agent::market::{Ask, Message, Role, Sampling, ask_quote};
 use agora_sdk::{Error, kv, market};
 
+use crate::handles::listing;
+
 /// A query of this size.
 pub(crate) fn query(size: usize) -> Result<Vec<u8>, Error> {
     market::find(&"q".repeat(size), u32::MAX).map(|offers| offers.len().to_string().into_bytes())
@@ -13,7 +15,7 @@ pub(crate) fn query(size: usize) -> Result<Vec<u8>, Error> {
 
 /// A question of this size.
 pub(crate) fn question(size: usize) -> Result<Vec<u8>, Error> {
-    market::quote("0x01", &market::Question::new(&"w".repeat(size))).map(|_| b"quoted".to_vec())
+    market::quote(&listing(1), &market::Question::new(&"w".repeat(size))).map(|_| b"quoted".to_vec())
 }
 
 /// So many messages that all name the same 64 KiB: the host must not copy them all.
@@ -27,7 +29,7 @@ pub(crate) fn crowd(messages: usize) -> Result<Vec<u8>, Error> {
     let sampling = Sampling { temperature_milli: 0, top_k: 0, top_p_milli: 1_000, seed: 0 };
     let messages = (0..messages).map(|_| one()).collect();
     let ask = ManuallyDrop::new(Ask { messages, sampling, output_max: 1, stops: Vec::new() });
-    ask_quote("0x01", &ask).map(|_| b"quoted".to_vec())
+    ask_quote(&listing(1), &ask).map(|_| b"quoted".to_vec())
 }
 
 /// A text that is none.

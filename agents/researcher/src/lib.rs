@@ -75,9 +75,8 @@ fn question(payload: &[u8]) -> Result<Asked, Error> {
 fn answer(asked: &Asked) -> Result<Told, Error> {
     let words = topic::words(&asked.question);
     let offers = offers(&words)?;
-    let offer = choice::best(&offers, &words).ok_or_else(|| {
-        Error::new("researcher.no_offer", format!("no listing fits {:?}", words.join(" ")))
-    })?;
+    let offer = choice::best(&offers, &words)
+        .ok_or_else(|| Error::new("researcher.no_offer", format!("no listing fits {:?}", words.join(" "))))?;
     log::info(&format!("chose {} ({}) of {} offers", offer.name, offer.listing, offers.len()));
 
     let output_max = asked.output_max.unwrap_or(OUTPUT_MAX).min(offer.output_max);

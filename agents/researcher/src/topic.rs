@@ -7,11 +7,11 @@ const WORD_SIZE_MAX: usize = 32;
 
 /// Words that fit every question.
 const COMMON: &[&str] = &[
-    "about", "and", "any", "are", "best", "but", "can", "could", "did", "does", "explain", "find", "for", "from", "give",
-    "has", "have", "how", "into", "its", "know", "like", "many", "may", "me", "most", "much", "not", "one", "our", "out",
-    "please", "say", "should", "show", "some", "tell", "than", "that", "the", "their", "them", "then", "there", "these",
-    "they", "this", "those", "was", "were", "what", "when", "where", "which", "who", "why", "will", "with", "would",
-    "write", "you", "your",
+    "about", "and", "any", "are", "best", "but", "can", "could", "did", "does", "explain", "find", "for", "from",
+    "give", "has", "have", "how", "into", "its", "know", "like", "many", "may", "me", "most", "much", "not", "one",
+    "our", "out", "please", "say", "should", "show", "some", "tell", "than", "that", "the", "their", "them", "then",
+    "there", "these", "they", "this", "those", "was", "were", "what", "when", "where", "which", "who", "why", "will",
+    "with", "would", "write", "you", "your",
 ];
 
 /// Lower-case words of at least three letters, each once, without the common ones; of a question that has none, all.

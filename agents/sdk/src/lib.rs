@@ -80,7 +80,7 @@ macro_rules! export {
                 }
             }
 
-            $crate::bindings::export_world!(Exported with_types_in $crate::bindings);
+    $crate::bindings::export_world!(Exported with_types_in $crate::bindings);
         };
     };
 }

@@ -28,9 +28,5 @@ impl Budget {
 /// The event ran out of host calls.
 pub fn budget() -> Result<Budget, Error> {
     let budget = wallet::budget()?;
-    Ok(Budget {
-        granted: budget.granted.parse()?,
-        used: budget.used.parse()?,
-        per_call: budget.per_call.parse()?,
-    })
+    Ok(Budget { granted: budget.granted.parse()?, used: budget.used.parse()?, per_call: budget.per_call.parse()? })
 }

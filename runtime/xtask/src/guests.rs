@@ -142,9 +142,8 @@ fn guests(root: &Path) -> anyhow::Result<Vec<Package>> {
         .other_options(["--locked".to_owned(), "--offline".to_owned()])
         .exec()
         .context("cargo metadata of agents/")?;
-    let is_guest = |package: &Package| {
-        package.targets.iter().any(|target| target.crate_types.contains(&CrateType::CDyLib))
-    };
+    let is_guest =
+        |package: &Package| package.targets.iter().any(|target| target.crate_types.contains(&CrateType::CDyLib));
     let mut found: Vec<Package> = metadata.packages.into_iter().filter(is_guest).collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)

@@ -31,7 +31,11 @@ pub(super) fn unpacked(cache: &Path) -> anyhow::Result<PathBuf> {
     for program in ["apt-get", "apt-cache", "dpkg", "dpkg-query"] {
         let mut version = Command::new(program);
         let known = version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-        ensure!(known, "{program} is not here, so Debian's compiler cannot be fetched; run `rustup target add {}`", super::TARGET);
+        ensure!(
+            known,
+            "{program} is not here, so Debian's compiler cannot be fetched; run `rustup target add {}`",
+            super::TARGET
+        );
     }
     let work = cache.join("wasm-toolchain.partial");
     // Left over from a run that was stopped.
@@ -111,7 +115,8 @@ impl Apt {
     /// The compiler with everything that it needs and this machine lacks.
     fn packages(&self) -> anyhow::Result<Vec<String>> {
         let installed = said(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status} ${Package}\n"]))?;
-        let mut installed: BTreeSet<&str> = installed.lines().filter_map(|line| line.strip_prefix("installed ")).collect();
+        let mut installed: BTreeSet<&str> =
+            installed.lines().filter_map(|line| line.strip_prefix("installed ")).collect();
         installed.extend(NOT_NEEDED);
         // A compiler of the system's own is not in the cache, and of another version than the source.
         for name in COMPILERS.iter().flatten() {
@@ -126,7 +131,10 @@ impl Apt {
             found.extend(linker);
             return Ok(found.into_iter().collect());
         }
-        bail!("no package source offers {:?} with its lld; is this Debian 12 or newer, with network? {HINT}", COMPILERS[0])
+        bail!(
+            "no package source offers {:?} with its lld; is this Debian 12 or newer, with network? {HINT}",
+            COMPILERS[0]
+        )
     }
 
     /// Packages by breadth first; nothing when one of `first` is not offered.
@@ -144,7 +152,8 @@ impl Apt {
         }
         // `depends` knows names that no source offers; `policy` says what would be taken.
         let policy = said(self.command("apt-cache").arg("policy").args(first))?;
-        let offered = policy.lines().filter(|line| line.trim_start().starts_with("Candidate:") && !line.contains("(none)"));
+        let offered =
+            policy.lines().filter(|line| line.trim_start().starts_with("Candidate:") && !line.contains("(none)"));
         Ok((offered.count() == first.len()).then_some(found))
     }
 
