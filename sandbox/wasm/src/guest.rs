@@ -11,13 +11,15 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use crate::failure::{self, Refusal};
 use crate::limits;
 
-/// A quote that the guest holds.
-pub(crate) struct HeldQuote {
+/// A quote that the guest holds. Public, since `bindgen!` names it in what it makes; this module is not.
+#[allow(unreachable_pub)]
+pub struct HeldQuote {
     pub(crate) terms: QuoteTerms,
 }
 
-/// A stream that the guest reads.
-pub(crate) struct HeldStream {
+/// A stream that the guest reads. Public as [`HeldQuote`] is.
+#[allow(unreachable_pub)]
+pub struct HeldStream {
     pub(crate) handle: StreamHandle,
 }
 

@@ -9,39 +9,39 @@ use agora_sandbox_api::{
 };
 use agora_types::{Address, Amount, Code, Hash, ListingId, Prices, Timestamp};
 
-pub const NOW_MS: u64 = 1_800_000_000_000;
+pub(crate) const NOW_MS: u64 = 1_800_000_000_000;
 const TOKENS: [&str; 5] = ["Ethanol", " boils", " at", " 78", " °C."];
 
 /// Everything that was asked, and what is kept.
 #[derive(Default)]
-pub struct Seen {
-    pub queries: Vec<String>,
-    pub asks: Vec<(ListingId, Ask)>,
-    pub opened: Vec<ListingId>,
-    pub closed: Vec<StreamHandle>,
+pub(crate) struct Seen {
+    pub(crate) queries: Vec<String>,
+    pub(crate) asks: Vec<(ListingId, Ask)>,
+    pub(crate) opened: Vec<ListingId>,
+    pub(crate) closed: Vec<StreamHandle>,
     pub batch_sizes: Vec<u32>,
-    pub kept: BTreeMap<String, Vec<u8>>,
-    pub log: Vec<(Level, String)>,
+    pub(crate) kept: BTreeMap<String, Vec<u8>>,
+    pub(crate) log: Vec<(Level, String)>,
     /// Tokens delivered on each stream; none after the end.
     streams: Vec<Option<usize>>,
 }
 
-pub struct FakeHost {
+pub(crate) struct FakeHost {
     seen: Mutex<Seen>,
-    pub offers: Vec<Offer>,
-    pub budget: Budget,
+    pub(crate) offers: Vec<Offer>,
+    pub(crate) budget: Budget,
     /// Nothing ever arrives on a stream.
-    pub silent: bool,
+    pub(crate) silent: bool,
 }
 
 /// The listing of this number.
-pub fn listing(number: u8) -> ListingId {
+pub(crate) fn listing(number: u8) -> ListingId {
     let mut bytes = [0; 32];
     bytes[31] = number;
     ListingId::new(bytes)
 }
 
-pub fn offer(number: u8, name: &str, title: &str, atoms: u128) -> Offer {
+pub(crate) fn offer(number: u8, name: &str, title: &str, atoms: u128) -> Offer {
     Offer {
         listing: listing(number),
         name: name.to_owned(),
@@ -60,7 +60,7 @@ pub fn offer(number: u8, name: &str, title: &str, atoms: u128) -> Offer {
 }
 
 impl FakeHost {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let offers = vec![
             offer(1, "chem-small", "Chemistry for beginners", 5),
             offer(2, "chem-large", "Chemistry, all of it", 900),
@@ -71,7 +71,7 @@ impl FakeHost {
         Self { seen: Mutex::new(Seen::default()), offers, budget, silent: false }
     }
 
-    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+    pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().expect("no test panics with the lock held")
     }
 

@@ -20,7 +20,7 @@ async fn a_failure_carries_the_guests_words_up_to_a_bound() {
     assert_eq!((error.code, error.what.as_str()), (Code::AgentFailed, "hostile.failed: xxxxxxxxxx"));
     let error = hostile.told("fail 100000").await.expect_err("a failure");
     assert!(error.code == Code::AgentFailed && error.what.len() < 3_000, "{} bytes", error.what.len());
-    hostile.check("fail 8000000", "agent.too_large").await;
+    hostile.check("fail 2000000", "agent.too_large").await;
 }
 
 #[tokio::test]

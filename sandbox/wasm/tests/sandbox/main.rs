@@ -3,6 +3,7 @@
 mod cache;
 mod components;
 mod deny;
+mod figures;
 mod greedy;
 mod host;
 mod lying;
