@@ -6,7 +6,7 @@ mod greed;
 mod handles;
 mod values;
 
-use agora_sdk::{Agent, Error, Event, clock, kv};
+use agora_sdk::{Agent, Error, Event, clock, kv, log};
 
 struct Hostile;
 
@@ -25,7 +25,10 @@ impl Agent for Hostile {
             "log" => greed::log(amount),
             "wait" => greed::wait(),
             // It fails.
-            "panic" => panic!("the guest panics as it was told"),
+            "panic" => {
+                log::panics();
+                panic!("the guest panics as it was told")
+            }
             "trap" => trap(),
             "fail" => Err(Error::new("hostile.failed", "x".repeat(amount))),
             // It says too much, or nonsense.

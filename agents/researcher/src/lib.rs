@@ -22,6 +22,7 @@ struct Researcher;
 
 impl Agent for Researcher {
     fn handle(event: Event) -> Result<Vec<u8>, Error> {
+        log::panics();
         match event.kind.as_str() {
             "message" => {
                 let told = answer(&question(&event.payload)?)?;

@@ -2,6 +2,8 @@
 //!
 //! A line that is refused (over 8 KiB, or the event's log is full) is lost, and the agent goes on.
 
+use std::panic;
+
 use crate::bindings::agora::agent::log::{self, Level};
 
 /// For the agent's developer.
@@ -22,4 +24,10 @@ pub fn warn(text: &str) {
 /// Something failed.
 pub fn error(text: &str) {
     let _ = log::log(Level::Error, text);
+}
+
+/// From now on a panic leaves its words in the log before it ends the event; without, the node only knows that the agent
+/// trapped. Call it first thing in [`Agent::handle`](crate::Agent::handle).
+pub fn panics() {
+    panic::set_hook(Box::new(|panic| error(&panic.to_string())));
 }

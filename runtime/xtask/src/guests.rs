@@ -81,8 +81,9 @@ fn build(root: &Path, cache: &Path, toolchain: &Toolchain, build_folder: &Path) 
     if !status.success() {
         bail!(
             "the guests did not build ({status}); the output above says why. If the compiler itself is at fault, remove \
-             {} and try again, or run `rustup target add {TARGET}`",
-            cache.display()
+             {} and {} and try again, or run `rustup target add {TARGET}`",
+            cache.join("wasm-toolchain").display(),
+            build_folder.display()
         );
     }
     Ok(())

@@ -28,7 +28,7 @@ enum Chore {
         #[arg(long, value_name = "STEP")]
         skip: Vec<steps::Step>,
     },
-    /// Build the agents of agents/ into components at <target folder>/guests/*.wasm.
+    /// Build the agents of agents/ as components into `guests/` of the target folder.
     Guests,
     /// Check layers, purity, the map in runtime/ARCHITECTURE.md and the top level.
     Tidy,

@@ -38,6 +38,7 @@ impl WasmProgram {
         Ok(Self { clock: engine.clock.clone(), ready, limits: manifest.limits, hash, sells })
     }
 
+    /// Whoever drops this future stops the guest; the streams that it had open are then the host's to close.
     async fn run(&self, event: Event, host: Arc<dyn AgentHost>) -> Result<Vec<u8>, AgentError> {
         within("an event's payload, bytes", event.payload.len(), limits::PAYLOAD_MAX)?;
         within("an event's id, bytes", event.id.len(), limits::EVENT_WORD_MAX)?;

@@ -8,6 +8,8 @@ use super::{Hostile, message, peak_mib};
 async fn a_panic_and_a_trap_end_the_event() {
     let hostile = Hostile::new();
     hostile.check("panic", "agent.trapped").await;
+    let logged = hostile.host.seen().log.pop().map(|(_, text)| text).unwrap_or_default();
+    assert!(logged.contains("the guest panics as it was told") && logged.contains("hostile/src/lib.rs"), "{logged}");
     hostile.check("trap", "agent.trapped").await;
     let error = hostile.told("trap").await.expect_err("a trap");
     assert!(error.what.contains("unreachable"), "{error}");

@@ -91,5 +91,5 @@ async fn many_events_run_at_once() {
 fn it_does_not_sell_and_says_which_bytes_it_is() {
     let program = researcher();
     assert!(!program.sells());
-    assert_eq!(program.hash(), Hash::sha256(&component("researcher")));
+    assert_eq!(program.hash(), Hash::sha256(component("researcher")));
 }
