@@ -21,14 +21,22 @@ fn refused(bytes: &[u8], words: &str) {
 
 /// A component around this core module, which exports `mem` and `handle`; it sells when it has a `serve`.
 fn around(module: &str, more: &str) -> Vec<u8> {
+    joined("", module, "", more)
+}
+
+/// As [`around`], with something before the module and arguments to instantiate it with.
+fn joined(before: &str, module: &str, with: &str, more: &str) -> Vec<u8> {
+    let imports = if with.is_empty() { "" } else { r#"(import "own" "new" (func $new (param i32) (result i32)))"# };
     let text = format!(
         r#"(component
             (type $event' (record (field "id" string) (field "kind" string) (field "payload" (list u8))))
             (export $event "event" (type $event'))
+            {before}
             (core module $m
+                {imports}
                 (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
                 {module})
-            (core instance $i (instantiate $m))
+            (core instance $i (instantiate $m {with}))
             (func $h (param "event" $event) (result (result (list u8) (error string)))
                 (canon lift (core func $i "handle") (memory $i "mem") (realloc (func $i "realloc"))))
             (export "handle" (func $h))
@@ -102,6 +110,18 @@ async fn tables_do_not_grow_without_end() {
     assert_eq!(error.code, Code::AgentOutOfMemory, "{error}");
     let error = run(&format!("(memory (export \"mem\") 1) (table 100000000 funcref) {HANDLE} unreachable)")).await;
     assert_eq!(error.code, Code::AgentOutOfMemory, "{error}");
+}
+
+#[tokio::test]
+async fn handles_of_the_guests_own_do_not_grow_without_end() {
+    let own = "(type $r (resource (rep i32))) (core func $new (canon resource.new $r))";
+    let with = r#"(with "own" (instance (export "new" (func $new))))"#;
+    let text =
+        format!("(memory (export \"mem\") 1) {HANDLE} (loop $l (drop (call $new (i32.const 1))) (br $l)) unreachable)");
+    let module = joined(own, &text, with, "");
+    let program = load(&module).expect("a component of this world");
+    let error = program.handle(message(""), Arc::new(FakeHost::new())).await.expect_err("it misbehaves");
+    assert_eq!(error.code, Code::AgentTrapped, "{error}");
 }
 
 #[tokio::test]
