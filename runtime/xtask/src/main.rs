@@ -1,6 +1,7 @@
 //! Workspace chores: `cargo xtask tidy` checks the shape of the project, `cargo xtask test` runs everything.
 
 mod fetch;
+mod guests;
 mod needs;
 mod steps;
 mod tidy;
@@ -29,6 +30,8 @@ enum Chore {
         #[arg(long, value_name = "STEP")]
         skip: Vec<steps::Step>,
     },
+    /// Build the agents of agents/ as components into `guests/` of the target folder.
+    Guests,
     /// Check layers, purity, the map in runtime/ARCHITECTURE.md and the top level.
     Tidy,
     /// Fetch the model that tests and demo use into the user's models folder, once.
@@ -44,6 +47,10 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     let root = workspace_root()?;
     match Arguments::parse().chore {
+        Chore::Guests => {
+            guests::run(&root)?.iter().for_each(|line| println!("{line}"));
+            Ok(())
+        }
         Chore::Tidy => tidy::run(&root),
         Chore::Fetch { model } => fetch::run(&model).map(|line| println!("{line}")),
         Chore::Doctor => {

@@ -9,6 +9,9 @@ use clap::ValueEnum;
 
 use crate::needs::{self, Need};
 
+/// The guests are a workspace of their own.
+const AGENTS: &str = "agents/Cargo.toml";
+
 /// A step of `cargo xtask test`, in the order of running.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Step {
@@ -20,6 +23,8 @@ pub(crate) enum Step {
     Clippy,
     /// Fetch the model that the engine's tests load
     Fetch,
+    /// cargo xtask guests, and the tests of agents/ that need no sandbox
+    Guests,
     /// Unit, property, crash and end-to-end tests
     Test,
     /// Examples inside the documentation, and the documentation itself, warnings denied
@@ -33,6 +38,7 @@ impl Step {
             Self::Tidy => "tidy",
             Self::Clippy => "clippy",
             Self::Fetch => "fetch",
+            Self::Guests => "guests",
             Self::Test => "test",
             Self::Doc => "doc",
         }
@@ -40,12 +46,21 @@ impl Step {
 
     fn run(self, root: &Path) -> anyhow::Result<Vec<String>> {
         match self {
-            Self::Fmt => cargo(root, &["fmt", "--all", "--", "--check"], &[]),
+            Self::Fmt => {
+                cargo(root, &["fmt", "--all", "--", "--check"], &[])?;
+                cargo(root, &["fmt", "--manifest-path", AGENTS, "--all", "--", "--check"], &[])
+            }
             Self::Tidy => crate::tidy::run(root).map(|()| Vec::new()),
             Self::Clippy => {
                 cargo(root, &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
             }
             Self::Fetch => crate::fetch::run(agora_shell::fetch::DEFAULT_MODEL).map(|line| vec![line]),
+            Self::Guests => {
+                let mut summary = crate::guests::run(root)?;
+                // On this machine, for what needs no host: the pure parts, and the example of the SDK's documentation.
+                summary.extend(cargo(root, &["test", "--manifest-path", AGENTS, "--workspace", "--quiet"], &[])?);
+                Ok(summary)
+            }
             Self::Test => tests(root),
             Self::Doc => {
                 let summary = cargo(root, &["test", "--release", "--workspace", "--doc", "--quiet"], &[])?;
