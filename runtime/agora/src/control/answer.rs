@@ -1,0 +1,316 @@
+//! Answers of a node. Amounts are decimal strings of atoms, hashes and addresses 0x-hex.
+
+use agora_types::key::StatementKey;
+use agora_types::{Address, Amount, CallId, Hash, ListingId, Prices, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a node is and has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// The network's name.
+    pub network: String,
+    /// Its chain id.
+    pub chain_id: u64,
+    /// Hash of its genesis file.
+    pub genesis: Hash,
+    /// True for a network of this machine only, whose money is worth nothing.
+    pub dev: bool,
+    /// The release that answers.
+    pub version: String,
+    /// The process; absent when the command opened the folder itself.
+    pub pid: Option<u32>,
+    /// Milliseconds since the start.
+    pub uptime_ms: u64,
+    /// Durable batches.
+    pub batches: u64,
+    /// Leaves of the receipt log.
+    pub receipts: u64,
+    /// Everything that exists.
+    pub supply: Amount,
+    /// Registered listings.
+    pub listings: u64,
+    /// Deployed agents.
+    pub agents: u64,
+    /// The account that this node serves calls with.
+    pub host: Address,
+    /// The key that signs the host's quotes and receipts.
+    pub host_key: StatementKey,
+    /// The key under which the receipt log's checkpoints are signed, as a C2SP verifier key.
+    pub checkpoint_key: String,
+}
+
+/// What became of each entry of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Committed {
+    /// `None`: accepted. Else the code's number.
+    pub refused: Vec<Option<u16>>,
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Account {
+    /// Whose.
+    pub address: Address,
+    /// False when nothing was ever booked on it.
+    pub exists: bool,
+    /// What it holds.
+    pub balance: Amount,
+    /// What it can spend now: without reservations and what has not vested.
+    pub available: Amount,
+}
+
+/// Batches of the log, each the hex of a canonical batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogPage {
+    /// In order.
+    pub batches: Vec<String>,
+    /// Number of durable batches.
+    pub size: u64,
+}
+
+/// One leaf of the receipt log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReceiptRow {
+    /// Its index.
+    pub index: u64,
+    /// The hex of the signed receipt's canonical bytes.
+    pub leaf: String,
+}
+
+/// Receipts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReceiptPage {
+    /// Newest first.
+    pub receipts: Vec<ReceiptRow>,
+    /// Leaves of the log.
+    pub size: u64,
+}
+
+/// One listing as the directory has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Offered {
+    /// Its id.
+    pub listing: ListingId,
+    /// Its name.
+    pub name: String,
+    /// One line.
+    pub title: String,
+    /// Who offers it.
+    pub owner: Address,
+    /// Atoms per token.
+    pub prices: Prices,
+    /// SHA-256 of the base model's file.
+    pub base_hash: Hash,
+    /// The adapter, if any.
+    pub adapter_hash: Option<Hash>,
+    /// Most tokens of prompt and answer together.
+    pub context_max: u64,
+    /// Most tokens of an answer.
+    pub output_max: u64,
+    /// Its hosts' accounts.
+    pub hosts: Vec<Address>,
+    /// Its datanets, with their weights.
+    pub datanets: Vec<(Hash, u32)>,
+}
+
+/// Listings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Listings {
+    /// Best first.
+    pub listings: Vec<Offered>,
+}
+
+/// A model that a node serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelView {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its file, or of the adapter's.
+    pub hash: Hash,
+    /// The base model's hash, for an adapter.
+    pub base: Option<Hash>,
+    /// Most tokens of prompt and answer together; absent for an adapter.
+    pub context_max: Option<u64>,
+    /// Rank; absent for a base model.
+    pub rank: Option<u32>,
+}
+
+/// Models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Models {
+    /// The base model first, then its adapters.
+    pub models: Vec<ModelView>,
+}
+
+/// An agent's standing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStatus {
+    /// It handles events.
+    Running,
+    /// It failed too often and waits to be deployed again.
+    Suspended,
+    /// It was stopped; its money went back to its owner.
+    Stopped,
+}
+
+/// One agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentView {
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub status: AgentStatus,
+    /// Its account: what is on it, it can spend.
+    pub account: Address,
+    /// Who gets back what is left.
+    pub owner: Address,
+    /// SHA-256 of its component.
+    pub component: Hash,
+    /// What its manifest allows it to spend in all; zero without a wallet.
+    pub budget: Amount,
+    /// Spent or set aside of it.
+    pub used: Amount,
+    /// On its account now.
+    pub balance: Amount,
+    /// Events handled.
+    pub handled: u64,
+    /// Events that wait.
+    pub waiting: u64,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Why it failed last.
+    pub failure: Option<String>,
+}
+
+/// Agents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Agents {
+    /// By name.
+    pub agents: Vec<AgentView>,
+}
+
+/// A deployed agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Deployed {
+    /// It.
+    pub agent: AgentView,
+    /// What its account lacks to cover what is left of its budget: the caller transfers so much.
+    pub missing: Amount,
+}
+
+/// A line of an agent's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentLine {
+    /// Its number.
+    pub number: u64,
+    /// When.
+    pub time: Timestamp,
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// What.
+    pub text: String,
+}
+
+/// Lines of an agent's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentLogs {
+    /// Oldest first.
+    pub lines: Vec<AgentLine>,
+}
+
+/// A stopped agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentStopped {
+    /// It.
+    pub agent: AgentView,
+    /// What came back out of channels.
+    pub refunded: Amount,
+    /// What went back to the owner.
+    pub returned: Amount,
+}
+
+/// The node is about to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Stopping {
+    /// Its process.
+    pub pid: u32,
+}
+
+/// What an agent does while it handles a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum AgentStep {
+    /// The message is written down and will be handled, once, whatever happens to the node.
+    Accepted {
+        /// The event's id.
+        event: String,
+    },
+    /// It looked for listings.
+    Found {
+        /// The names found, best first.
+        names: Vec<String>,
+    },
+    /// A host promised a price.
+    Quoted {
+        /// The listing's name.
+        name: String,
+        /// Tokens of the prompt.
+        input_tokens: u64,
+        /// Most tokens of the answer.
+        output_max: u64,
+        /// The most it can cost.
+        charge_max: Amount,
+    },
+    /// A paid stream began.
+    Opened {
+        /// The call.
+        call: CallId,
+        /// What the first voucher covers.
+        authorised: Amount,
+    },
+    /// More of the model's answer.
+    Text {
+        /// It.
+        text: String,
+        /// Tokens so far.
+        tokens: u64,
+        /// Charged so far.
+        spent: Amount,
+        /// What the newest voucher covers.
+        authorised: Amount,
+    },
+    /// The call is settled.
+    Receipted {
+        /// The call.
+        call: CallId,
+        /// Index of the provisional receipt.
+        index: Option<u64>,
+        /// What it cost.
+        charge: Amount,
+    },
+    /// The agent wrote a line into its log.
+    Logged {
+        /// It.
+        line: AgentLine,
+    },
+    /// The agent is done with the message.
+    Answered {
+        /// What it says.
+        answer: AgentAnswer,
+    },
+}
+
+/// What an agent returned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentAnswer {
+    /// The event's id.
+    pub event: String,
+    /// Its answer, as text.
+    pub text: String,
+    /// Calls that it paid for.
+    pub calls: Vec<CallId>,
+    /// What they cost.
+    pub spent: Amount,
+}

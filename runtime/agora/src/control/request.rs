@@ -1,0 +1,88 @@
+//! Requests to a node.
+
+use agora_types::{Address, CallId};
+use serde::{Deserialize, Serialize};
+
+/// One request. Its answer's type stands beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// What the node is and has: [`Status`](super::Status).
+    Status,
+    /// Commits signed entries, each the hex of a canonical `agora/entry/v1`, as one group:
+    /// [`Committed`](super::Committed).
+    Commit {
+        /// 1 to 16 entries.
+        entries: Vec<String>,
+    },
+    /// An account: [`Account`](super::Account).
+    Account {
+        /// Whose.
+        address: Address,
+    },
+    /// Batches of the log: [`LogPage`](super::LogPage).
+    Batches {
+        /// The first position.
+        from: u64,
+        /// At most 1,000; a page also ends at 8 MiB.
+        limit: u32,
+    },
+    /// Receipts, newest first: [`ReceiptPage`](super::ReceiptPage).
+    Receipts {
+        /// Only those of this payer.
+        payer: Option<Address>,
+        /// Below this index; absent: from the newest.
+        before: Option<u64>,
+        /// At most 1,000.
+        limit: u32,
+    },
+    /// The index of a call's provisional receipt, in a [`ReceiptPage`](super::ReceiptPage) of one row.
+    ReceiptOf {
+        /// The call.
+        call: CallId,
+    },
+    /// A receipt with its proofs, as the JSON of an `agora/receipt-envelope/v1`.
+    Export {
+        /// Its index.
+        index: u64,
+        /// Also reveal question and answer, as far as this node's agents asked them.
+        disclose: bool,
+    },
+    /// Listings that fit the words: [`Listings`](super::Listings).
+    Listings {
+        /// Empty: all.
+        words: String,
+        /// At most 256.
+        limit: u32,
+    },
+    /// Models that this node serves: [`Models`](super::Models).
+    Models,
+    /// Deploys an agent, or the next version of one: [`Deployed`](super::Deployed). The agent has an account of its own,
+    /// which the caller funds with a transfer.
+    AgentDeploy {
+        /// `agent.toml`.
+        manifest: String,
+        /// The component, base64.
+        component: String,
+        /// Who gets back what is left when the agent stops.
+        owner: Address,
+    },
+    /// All agents: [`Agents`](super::Agents).
+    Agents,
+    /// Lines of an agent's log: [`AgentLogs`](super::AgentLogs).
+    AgentLogs {
+        /// Which agent.
+        name: String,
+        /// After this number; absent: the newest `limit` lines.
+        after: Option<u64>,
+        /// At most 1,000.
+        limit: u32,
+    },
+    /// Stops an agent, takes its unspent deposits back and returns its balance: [`AgentStopped`](super::AgentStopped).
+    AgentStop {
+        /// Which agent.
+        name: String,
+    },
+    /// Stops the node once open streams have ended: [`Stopping`](super::Stopping).
+    Shutdown,
+}
