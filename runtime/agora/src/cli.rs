@@ -95,19 +95,25 @@ fn misused(error: &clap::Error) -> ExitCode {
 
 /// Runs a command until it ends or Ctrl-C. A node ends by itself on Ctrl-C, in its own order.
 async fn interruptible(context: Context, command: Command) -> Ended {
-    match command {
-        Command::Up(_) => crate::node::up(&context).await.map(|()| ExitCode::SUCCESS),
-        Command::Demo => crate::demo::run(&context).await.map(|()| ExitCode::SUCCESS),
-        command => tokio::select! {
-            ended = dispatch(&context, command) => ended,
-            Ok(()) = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
-        },
-    }
+    let ends_by_itself = matches!(command, Command::Up(_) | Command::Demo);
+    // A task of its own: a question at the terminal blocks its thread, and Ctrl-C must be heard meanwhile.
+    let work = tokio::spawn(async move { dispatch(&context, command).await });
+    let ended = if ends_by_itself {
+        work.await
+    } else {
+        tokio::select! {
+            ended = work => ended,
+            Ok(()) = tokio::signal::ctrl_c() => return Ok(ExitCode::from(INTERRUPTED)),
+        }
+    };
+    // The panic's own words are on stderr already.
+    ended.unwrap_or(Ok(ExitCode::FAILURE))
 }
 
 async fn dispatch(context: &Context, command: Command) -> Ended {
     match command {
-        Command::Up(_) | Command::Demo => unreachable!("they run above, since they end by themselves on Ctrl-C"),
+        Command::Up(_) => crate::node::up(context).await.map(|()| ExitCode::SUCCESS),
+        Command::Demo => crate::demo::run(context).await.map(|()| ExitCode::SUCCESS),
         Command::Doctor => {
             let subject = Subject::new(&context.paths, &context.settings);
             let report = doctor::examine(&subject, &System);

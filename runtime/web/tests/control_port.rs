@@ -134,6 +134,17 @@ async fn a_body_over_the_limit_or_too_slow_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_never_ends_is_cut_off() {
+    let (face, _) = open(Bounds { head_timeout: Duration::from_millis(200), ..Bounds::default() });
+    let mut stream = TcpStream::connect(face.address()).await.unwrap();
+    stream.write_all(b"POST /control/v1/request HTTP/1.1\r\nHost: local").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+    face.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lines_arrive_one_by_one_as_they_are_made() {
     let (face, mut lines) = open(Bounds::default());
     let host = face.address().to_string();

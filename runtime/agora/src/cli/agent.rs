@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agora_sandbox_api::{Manifest, WalletGrant};
-use agora_shell::{Failure, Outcome, Written, files, parse_amount};
+use agora_shell::{Failure, Format, Outcome, Printer, Written, files, parse_amount, text};
 use agora_types::{Amount, Code};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,10 +12,10 @@ use futures::StreamExt as _;
 
 use super::args::Paying;
 use super::context::Context;
-use super::documents::{Deployment, safe_lines};
+use super::documents::{Deployment, step_note};
 use super::keys::Keys;
 use super::payment::Payment;
-use crate::control::{AgentLogs, AgentStep, Deployed, Request, Service};
+use crate::control::{AgentAnswer, AgentLogs, AgentStep, Deployed, Request, Service};
 
 /// The manifest beside a component.
 const MANIFEST: &str = "agent.toml";
@@ -144,41 +144,60 @@ pub async fn logs(context: &Context, service: &dyn Service, name: &str, limit: u
 /// # Errors
 /// `agent.not_found`, whatever ended the work; the service's.
 pub async fn ask(context: &Context, service: &dyn Service, name: &str, message: &str) -> Outcome<()> {
-    let mut steps = service.ask_agent(name.to_owned(), message.to_owned()).await?;
     let printer = &context.printer;
-    let mut written = String::new();
+    let mut steps = service.ask_agent(name.to_owned(), message.to_owned()).await?;
+    let mut reading = Reading { printer, words: String::new() };
     while let Some(step) = steps.next().await {
         let step = step?;
-        let gone = match (&step, printer.format()) {
-            (AgentStep::Answered { answer }, agora_shell::Format::Text) => {
-                // The model's words stand there already when the agent repeats them.
-                let repeats = answer.text.trim() == written.trim();
-                let text = if repeats { String::new() } else { safe_lines(&answer.text) };
-                let first = if written.is_empty() || written.ends_with('\n') { "" } else { "\n" };
-                let last = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-                printer.stream(&super::documents::Words(format!("{first}{text}{last}")))?
-            }
-            (AgentStep::Text { text, .. }, agora_shell::Format::Text) => {
-                written.push_str(text);
-                printer.stream(&step)?
-            }
-            (other, agora_shell::Format::Text) => {
-                printer.note(&super::documents::step_note(other));
-                Written::Whole
-            }
-            (_, agora_shell::Format::Json | agora_shell::Format::Yaml) => printer.stream(&step)?,
+        let written = match printer.format() {
+            Format::Text => reading.step(&step)?,
+            Format::Json | Format::Yaml => printer.stream(&step)?,
         };
-        match step {
-            AgentStep::Answered { answer } => {
-                if printer.format() == agora_shell::Format::Text {
-                    let calls = answer.calls.len();
-                    printer.note(&format!("{calls} paid calls, {}", agora_shell::text::amount(answer.spent)));
-                }
-                return Ok(());
-            }
-            _ if gone == Written::ReaderGone => return Ok(()),
-            _ => {}
+        if written == Written::ReaderGone || matches!(step, AgentStep::Answered { .. }) {
+            return Ok(());
         }
     }
     Err(Failure::new(Code::BusClosed, "the answer ended before the agent was done").advise("see `agora agent logs`"))
+}
+
+/// What a person has read so far.
+struct Reading<'a> {
+    printer: &'a Printer,
+    /// The model's words, which stand on stdout.
+    words: String,
+}
+
+impl Reading<'_> {
+    fn step(&mut self, step: &AgentStep) -> Outcome<Written> {
+        match step {
+            AgentStep::Text { text, .. } => {
+                self.words.push_str(text);
+                self.printer.stream(step)
+            }
+            AgentStep::Answered { answer } => {
+                let written = self.answer(answer);
+                let spent = text::amount(answer.spent);
+                self.printer.note(&format!("{} paid calls, {spent}", answer.calls.len()));
+                written
+            }
+            other => {
+                self.printer.note(&step_note(other));
+                Ok(Written::Whole)
+            }
+        }
+    }
+
+    /// The agent's own answer on lines of its own; not again where it only repeats the model's words.
+    fn answer(&self, answer: &AgentAnswer) -> Outcome<Written> {
+        let mut text = String::new();
+        if !self.words.is_empty() && !self.words.ends_with('\n') {
+            text.push('\n');
+        }
+        if answer.text.trim() != self.words.trim() {
+            text.push_str(&answer.text);
+            text.push('\n');
+        }
+        let nothing = Amount::ZERO;
+        self.printer.stream(&AgentStep::Text { text, tokens: 0, spent: nothing, authorised: nothing })
+    }
 }

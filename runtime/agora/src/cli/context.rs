@@ -124,7 +124,11 @@ fn overlay(cli: &Cli) -> Outcome<Overlay> {
 }
 
 fn limit(paying: &Paying) -> Outcome<Option<Limit>> {
-    paying.max_spend.as_deref().map(|text| parse_amount(text).map(Limit)).transpose()
+    let Some(text) = &paying.max_spend else { return Ok(None) };
+    let limit = parse_amount(text);
+    limit
+        .map(|limit| Some(Limit(limit)))
+        .map_err(|failure| Failure::new(failure.code, format!("--max-spend: {}", failure.what)))
 }
 
 /// The format that the flags ask for, known before any setting.

@@ -191,18 +191,6 @@ pub(super) fn safe_lines(words: &str) -> String {
     words.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '?' } else { c }).collect()
 }
 
-/// Text of an agent's answer in the form for people.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Words(pub(super) String);
-
-impl Document for Words {
-    const TYPE: &'static str = "agora/words/v1";
-
-    fn text(&self, out: &mut dyn Write, _: &Style) -> io::Result<()> {
-        write!(out, "{}", self.0)
-    }
-}
-
 impl Document for Stopping {
     const TYPE: &'static str = "agora/stopping/v1";
 

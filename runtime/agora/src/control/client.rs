@@ -21,8 +21,10 @@ use super::beacon::Beacon;
 use super::wire::{ANSWER_MAX, LINE_MAX, Line, Question};
 use super::{AgentStep, Request, Service, Steps};
 
-/// A request waits so long unless the caller says otherwise: compiling an agent takes a while.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// A request waits so long unless the caller says otherwise …
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// … and those that compile an agent or wait for its channels so long.
+const LONG_TIMEOUT: Duration = Duration::from_secs(300);
 /// An agent's event ends within an hour.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3_700);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -89,7 +91,11 @@ impl HttpService {
 
     fn request(&self, request: &Request) -> Outcome<Value> {
         let body = serde_json::to_vec(request).expect("a request is plain JSON");
-        let timeout = self.timeout.unwrap_or(REQUEST_TIMEOUT);
+        let usual = match request {
+            Request::AgentDeploy { .. } | Request::AgentStop { .. } => LONG_TIMEOUT,
+            _ => REQUEST_TIMEOUT,
+        };
+        let timeout = self.timeout.unwrap_or(usual);
         let mut response = self.post(agora_web::REQUEST_PATH, &body, timeout)?;
         let bytes = response.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
         let bytes = bytes.map_err(|error| self.failure(error))?;
