@@ -190,11 +190,12 @@ async fn agent_command(context: &Context, command: AgentCommand) -> Ended {
             print(context, &agent::deploy(context, &*service, package, &paying).await?)
         }
         AgentCommand::List => {
-            let service = connect::node(context).await?;
+            let service = connect::any(context).await?;
             print(context, &service.call::<Agents>(Request::Agents).await?)
         }
         AgentCommand::Logs { name, follow, limit } => {
-            let service = connect::node(context).await?;
+            // Nothing is added to the log of a folder without a node.
+            let service = if follow { connect::node(context).await? } else { connect::any(context).await? };
             agent::logs(context, &*service, &name, limit, follow).await.map(|()| ExitCode::SUCCESS)
         }
         AgentCommand::Stop { name } => {

@@ -62,7 +62,7 @@ impl Document for ModelList {
             text::table(out, style, ["OFFERED", "TOKEN IN", "TOKEN OUT", "CONTEXT", "DATANETS", "TITLE"], &rows)?;
             writeln!(out)?;
         }
-        if let Some(served) = &self.served {
+        if let Some(served) = self.served.as_ref().filter(|served| !served.is_empty()) {
             let row = |model: &ModelView| {
                 let kind = model.rank.map_or_else(|| "base".to_owned(), |rank| format!("adapter, rank {rank}"));
                 [model.name.clone(), kind, model.hash.to_string()]
