@@ -212,8 +212,27 @@ impl Purchase {
         }
         let (old, payer) = (purchase.record.clone(), purchase.payer.clone());
         drop(purchase);
-        let quoted = buyer.quote_again(&payer, &old).await?;
+        let old = Quoted { quote: old.quote, salt: old.salt, request: old.request };
+        let quoted = buyer.renew(&payer, &old).await?;
         Self::open(buyer, payer, call, &quoted).await.map(Some)
+    }
+
+    /// Opens an unfinished call again only to end it: what the host charged for arrives once more, then the receipt.
+    /// `None` when the host knows nothing of it, so that nothing was charged; its row is gone then.
+    ///
+    /// # Errors
+    /// The host's refusal or silence, and faults; the row stays for another try.
+    pub async fn settle(buyer: &Arc<Buyer>, payer: Payer, call: CallId) -> Result<Option<Self>, CallError> {
+        let Some(mut record) = buyer.unfinished(payer.account.address(), call).await? else { return Ok(None) };
+        let settled = buyer.ledger.call(payer.account.address(), call).await?.is_some();
+        record.deposit = None;
+        let mut purchase = Self::begin(buyer, payer, call, record).await?;
+        if settled || purchase.known().await? {
+            purchase.stop().await?;
+            return Ok(Some(purchase));
+        }
+        purchase.finish(Vec::new()).await?;
+        Ok(None)
     }
 
     async fn begin(buyer: &Arc<Buyer>, payer: Payer, call: CallId, record: BuyerCall) -> Result<Self, CallError> {
@@ -253,7 +272,14 @@ impl Purchase {
         match self.hear(SILENCE_MS).await? {
             None => Err(CallError::new(Code::CallSilent, "the host")),
             Some(Body::Failed(failed)) => match failed.code() {
-                Some(Code::QuoteUnknown | Code::QuoteExpired | Code::CallNoAnswer) => Ok(false),
+                // A deposit that never arrived: the host held nothing and delivered nothing.
+                Some(
+                    Code::QuoteUnknown
+                    | Code::QuoteExpired
+                    | Code::CallNoAnswer
+                    | Code::ChannelNotFound
+                    | Code::CallNotHeld,
+                ) => Ok(false),
                 _ => Err(said(&failed)),
             },
             Some(body) => {
@@ -305,6 +331,18 @@ impl Purchase {
         Ok(self.line.send(Body::Failed(stop)).await?)
     }
 
+    /// Reads on until the receipt.
+    ///
+    /// # Errors
+    /// As [`Purchase::next`].
+    pub async fn drain(&mut self) -> Result<Box<Signed<Receipt>>, CallError> {
+        loop {
+            if let Arrived::Receipt(receipt) = self.next().await? {
+                return Ok(receipt);
+            }
+        }
+    }
+
     /// Ends the purchase after its receipt: removes its row, together with the caller's own writes.
     ///
     /// # Errors
@@ -323,6 +361,16 @@ impl Purchase {
     /// What was promised, and what it may cost.
     pub fn quote(&self) -> &Quote {
         &self.record.quote
+    }
+
+    /// What the vouchers of this call cover so far.
+    pub fn authorised(&self) -> Amount {
+        self.record.authorised.saturating_sub(self.record.base)
+    }
+
+    /// What was delivered costs so much.
+    pub fn spent(&self) -> Amount {
+        self.record.quote.prices.charge(&self.usage).unwrap_or(Amount::ZERO)
     }
 
     /// The salt, which opens the receipt's commitments.
