@@ -5,12 +5,15 @@
 
 #[doc(hidden)]
 pub mod conformance;
+mod files;
 mod folder;
 mod frame;
 mod log;
 mod state;
+mod tiles;
 mod witness;
 
 pub use folder::{DataFolder, FORMAT};
 pub use log::RedbLog;
 pub use state::RedbState;
+pub use tiles::FolderTiles;

@@ -5,6 +5,7 @@ pub mod clock;
 mod error;
 pub mod journal;
 pub mod ledger;
+pub mod log;
 pub mod purchase;
 
 pub use error::CallError;
