@@ -61,8 +61,13 @@ impl Files {
             let _ = fs::remove_file(&fresh);
             return Err(io(doing, &target)(error));
         }
-        // Every folder up to the root, also the old ones: an earlier life may have made one and died before its sync.
-        for folder in folder.ancestors() {
+        self.sync(path)
+    }
+
+    /// Makes the way to a file durable: every folder up to the root, also the old ones, since an earlier life may have made
+    /// one and died before its sync.
+    pub(crate) fn sync(&self, path: &Path) -> Result<(), LogFault> {
+        for folder in self.root.join(path).ancestors().skip(1) {
             sync_folder(folder)?;
             if folder == self.root {
                 break;
