@@ -8,6 +8,7 @@ use agora_economy::ports::log::LogFault;
 use agora_types::Canonical as _;
 use agora_types::genesis::Genesis;
 
+use crate::files::io;
 use crate::frame::damage;
 
 /// The folder format that this release writes and reads.
@@ -21,11 +22,6 @@ pub struct DataFolder {
     genesis: Genesis,
     /// The operating system releases the lock when the process ends, however it ends.
     _lock: File,
-}
-
-fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> LogFault {
-    let path = path.display().to_string();
-    move |error| LogFault::Failed { doing, reason: format!("{path}: {error}") }
 }
 
 impl DataFolder {
@@ -90,6 +86,16 @@ impl DataFolder {
     /// Where small state is.
     pub fn state_file(&self) -> PathBuf {
         self.path.join("state.redb")
+    }
+
+    /// Where blobs are, for [`crate::FolderBlobs`].
+    pub fn blobs_folder(&self) -> PathBuf {
+        self.path.join("blobs")
+    }
+
+    /// Where the published receipt log is, for [`crate::FolderTiles`].
+    pub fn tiles_folder(&self) -> PathBuf {
+        self.path.join("tiles")
     }
 
     /// Where keystore files are.

@@ -9,6 +9,7 @@ mod error;
 pub mod host;
 pub mod journal;
 pub mod ledger;
+pub mod log;
 pub mod purchase;
 
 pub use error::CallError;
