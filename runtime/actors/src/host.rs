@@ -17,7 +17,7 @@ use kameo::Actor;
 use kameo::actor::{ActorRef, WeakActorRef};
 use kameo::message::{Context, Message};
 use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::call::{Phase, Seller, SellerParts, serve_call, settle_abandoned, sweep, unfinished};
 use crate::error::CallError;
@@ -56,6 +56,8 @@ pub struct HostActor {
     /// Since when a sale was seen cut off.
     idle: BTreeMap<(Address, CallId), Timestamp>,
     ears: Vec<AbortHandle>,
+    /// Calls and questions at work: they end with the actor, and buyers come back.
+    tasks: JoinSet<()>,
 }
 
 /// What the host hears.
@@ -93,6 +95,7 @@ impl Actor for HostActor {
             asks: Arc::new(Semaphore::new(ASKS_MAX)),
             idle: BTreeMap::new(),
             ears,
+            tasks: JoinSet::new(),
         })
     }
 }
@@ -159,7 +162,7 @@ impl Message<Round> for HostActor {
 }
 
 impl HostActor {
-    async fn asked(&self, message: BusMessage) {
+    async fn asked(&mut self, message: BusMessage) {
         let Some(subject) = message.reply else { return };
         let bus = Arc::clone(&self.settings.parts.bus);
         let Ok(permit) = Arc::clone(&self.asks).try_acquire_owned() else {
@@ -168,7 +171,8 @@ impl HostActor {
             return;
         };
         let (seller, directory) = (Arc::clone(&self.seller), Arc::clone(&self.settings.directory));
-        tokio::spawn(async move {
+        while self.tasks.try_join_next().is_some() {}
+        self.tasks.spawn(async move {
             let reply = match Ask::from_wire(&message.frame) {
                 Ok(ask) => answer(&seller, directory.as_ref(), &ask).await,
                 Err(error) => Err(error.into()),
@@ -180,7 +184,7 @@ impl HostActor {
         });
     }
 
-    async fn opened(&self, message: BusMessage) {
+    async fn opened(&mut self, message: BusMessage) {
         let (call, open) = match Frame::from_wire(&message.frame) {
             Ok(Frame { stream, body: Body::Open(open), .. }) => (stream, open),
             Ok(_) | Err(_) => return tracing::debug!("not an opening frame"),
@@ -189,7 +193,8 @@ impl HostActor {
             return self.turn_away(call, &open).await;
         };
         let seller = Arc::clone(&self.seller);
-        tokio::spawn(async move {
+        while self.tasks.try_join_next().is_some() {}
+        self.tasks.spawn(async move {
             match serve_call(&seller, call, &open).await {
                 Ok(_) => tracing::debug!(%call, "served"),
                 Err(error) => tracing::info!(%call, %error, "a call ended early"),

@@ -10,6 +10,7 @@ pub mod host;
 pub mod journal;
 pub mod ledger;
 pub mod log;
+pub mod node;
 pub mod purchase;
 
 pub use error::CallError;
