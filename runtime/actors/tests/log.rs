@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agora_actors::log::{LogActor, LogHandle, LogSettings};
 use agora_economy::ports::ledger::Ledger as _;
-use agora_economy::ports::log::LogFault;
+use agora_economy::ports::log::{LogFault, LogStore, Row};
 use agora_economy::ports::memory::MemoryTiles;
 use agora_economy::ports::tiles::{CHECKPOINT, TileStore};
 use agora_economy::testkit::Kit;
@@ -19,7 +19,9 @@ use agora_types::merkle::tile::Tile;
 use agora_types::merkle::{Tree, leaf_hash, verify_consistency};
 use agora_types::{CallId, Code, Hash};
 use kameo::actor::Spawn as _;
-use published::{Running, check_published, folder_tiles, history, read_checkpoint, signer, write_ledger};
+use published::{
+    Bent, Running, check_published, folder_tiles, history, open_log, read_checkpoint, signer, write_ledger,
+};
 use tokio::sync::Notify;
 use world::{Fuse, World, found};
 
@@ -154,6 +156,33 @@ async fn a_checkpoint_that_does_not_fit_is_kept_as_it_is_and_stops_the_log() {
         running.log.actor().wait_for_shutdown().await;
         running.end().await;
         assert_eq!(std::fs::read(&file).unwrap(), bytes, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_signed_over_receipts_that_do_not_give_the_ledgers_root() {
+    let kit = history(9);
+    type Bend = fn(&mut Vec<Row>);
+    let cases: [(&str, Bend); 4] = [
+        ("a flipped bit", |rows| rows[4].1[30] ^= 1),
+        ("two that changed places", |rows| {
+            let other = rows[4].1.clone();
+            rows[4].1 = std::mem::replace(&mut rows[5].1, other);
+        }),
+        ("one that is missing", |rows| drop(rows.remove(4))),
+        ("none at all", |rows| rows.clear()),
+    ];
+    for (name, bend) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        write_ledger(folder.path(), &kit, kit.receipts.len() as u64);
+        let tiles = Arc::new(MemoryTiles::default());
+        let disk = folder.path().to_path_buf();
+        let open =
+            move || -> Result<Box<dyn LogStore>, LogFault> { Ok(Box::new(Bent { disk: open_log(&disk)?, bend })) };
+        let running = Running::on(open, tiles.clone(), 1);
+        running.log.actor().wait_for_shutdown().await;
+        assert_eq!(tiles.paths(), Vec::<String>::new(), "{name}");
+        running.end().await;
     }
 }
 

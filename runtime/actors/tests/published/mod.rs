@@ -8,11 +8,12 @@ use std::time::Duration;
 use agora_actors::clock::Clock;
 use agora_actors::ledger::{LedgerActor, LedgerHandle, LedgerSettings};
 use agora_actors::log::{LogActor, LogHandle, LogSettings};
-use agora_economy::ports::log::{LogFault, LogStore as _};
+use agora_economy::ports::log::{Head, Index, LogFault, LogStore, Record, Row, Snapshot};
 use agora_economy::ports::tiles::{CHECKPOINT, TileStore};
 use agora_economy::testkit::{HOST, Kit};
 use agora_receipts::{Checkpoint, Note, checkpoint};
 use agora_store::{FolderTiles, RedbLog};
+use agora_types::batch::Batch;
 use agora_types::key::StatementSigner;
 use agora_types::merkle::tile::grown;
 use agora_types::merkle::{Tree, leaf_hash, root};
@@ -48,7 +49,7 @@ pub(crate) fn history(calls: u8) -> Kit {
 }
 
 /// Opens the ledger's file. An actor that has ended lets go of it a moment later.
-fn open_log(folder: &Path) -> Result<RedbLog, LogFault> {
+pub(crate) fn open_log(folder: &Path) -> Result<RedbLog, LogFault> {
     let genesis = Kit::default().genesis.hash();
     for _ in 0..10_000 {
         match RedbLog::open(&folder.join("ledger.redb"), &genesis) {
@@ -80,11 +81,20 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(folder: &Path, tiles: Arc<dyn TileStore>, every_ms: u64) -> Self {
-        let kit = Kit::default();
         let folder = folder.to_path_buf();
+        Self::on(move || Ok(Box::new(open_log(&folder)?)), tiles, every_ms)
+    }
+
+    /// On any ledger.
+    pub(crate) fn on(
+        open: impl Fn() -> Result<Box<dyn LogStore>, LogFault> + Send + Sync + 'static,
+        tiles: Arc<dyn TileStore>,
+        every_ms: u64,
+    ) -> Self {
+        let kit = Kit::default();
         let settings = LedgerSettings {
             genesis: Arc::new(kit.genesis.clone()),
-            open: Arc::new(move || Ok(Box::new(open_log(&folder)?))),
+            open: Arc::new(open),
             clock: Arc::new(Ticking(AtomicU64::new(kit.now.plus_secs(30).as_nanos()))),
             snapshot_every: 100,
         };
@@ -157,4 +167,36 @@ pub(crate) fn check_published(tiles: &dyn TileStore, kit: &Kit) -> Option<Checkp
     assert_eq!(entries, kit.receipts[..entries.len()]);
     assert_eq!(entries.len() as u64, checkpoint.size);
     Some(checkpoint)
+}
+
+/// A ledger's file that gives other receipts than the ones it was given.
+pub(crate) struct Bent {
+    pub(crate) disk: RedbLog,
+    pub(crate) bend: fn(&mut Vec<Row>),
+}
+
+impl LogStore for Bent {
+    fn append(&mut self, expected_seq: u64, batch: &Batch, records: &[Record]) -> Result<(), LogFault> {
+        self.disk.append(expected_seq, batch, records)
+    }
+    fn head(&self) -> Result<Option<Head>, LogFault> {
+        self.disk.head()
+    }
+    fn read_from(&self, seq: u64, limit: usize) -> Result<Vec<Batch>, LogFault> {
+        self.disk.read_from(seq, limit)
+    }
+    fn record(&self, index: Index, key: &[u8]) -> Result<Option<Vec<u8>>, LogFault> {
+        self.disk.record(index, key)
+    }
+    fn records_from(&self, index: Index, from: &[u8], limit: usize) -> Result<Vec<Row>, LogFault> {
+        let mut rows = self.disk.records_from(index, from, limit)?;
+        (self.bend)(&mut rows);
+        Ok(rows)
+    }
+    fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), LogFault> {
+        self.disk.save_snapshot(snapshot)
+    }
+    fn newest_snapshot(&self) -> Result<Option<Snapshot>, LogFault> {
+        self.disk.newest_snapshot()
+    }
 }
