@@ -4,7 +4,7 @@
 //! NodeSupervisor
 //! ├── LedgerActor      own thread; sole owner of state and log
 //! ├── DirectoryActor   listings
-//! ├── HostActor        serves calls; absent without an engine
+//! ├── HostActor        serves calls, where there is an engine
 //! ├── AgentSupervisor  one AgentActor per running agent
 //! └── LogActor         tiles and signed checkpoints
 //! ```
@@ -62,6 +62,28 @@ pub struct HostParts {
     pub grace_s: u64,
 }
 
+/// What publishes the receipt log.
+#[derive(Clone)]
+pub struct LogParts {
+    /// Where it is published.
+    pub tiles: Arc<dyn TileStore>,
+    /// Milliseconds between publications.
+    pub every_ms: u64,
+    /// Signs its checkpoints.
+    pub checkpoint_key: Arc<StatementSigner>,
+}
+
+/// What runs agents.
+#[derive(Clone)]
+pub struct AgentParts {
+    /// Components.
+    pub blobs: Arc<dyn Blobs>,
+    /// Runs them.
+    pub sandbox: Arc<dyn Sandbox>,
+    /// Keeps the agents' keys.
+    pub keys: Arc<dyn KeyRing>,
+}
+
 /// What a node is made of.
 #[derive(Clone)]
 pub struct NodeParts {
@@ -73,22 +95,14 @@ pub struct NodeParts {
     pub snapshot_every: u64,
     /// Small state.
     pub journal: Arc<dyn Journal>,
-    /// Components and documents.
-    pub blobs: Arc<dyn Blobs>,
-    /// The published receipt log.
-    pub tiles: Arc<dyn TileStore>,
-    /// Milliseconds between publications of the receipt log.
-    pub publish_every_ms: u64,
-    /// Signs its checkpoints.
-    pub checkpoint_key: Arc<StatementSigner>,
     /// The bus.
     pub bus: Arc<dyn Bus>,
+    /// `None`: this node publishes no receipt log.
+    pub log: Option<LogParts>,
     /// `None`: this node sells nothing.
     pub host: Option<HostParts>,
-    /// Runs agents.
-    pub sandbox: Arc<dyn Sandbox>,
-    /// Keeps the keys of agents.
-    pub keys: Arc<dyn KeyRing>,
+    /// `None`: this node runs no agents.
+    pub agents: Option<AgentParts>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Ids, salts.
@@ -102,10 +116,10 @@ pub struct Handles {
     pub ledger: LedgerHandle,
     /// The listings.
     pub directory: DirectoryHandle,
-    /// The agents.
-    pub agents: AgentsHandle,
-    /// The published receipt log.
-    pub log: LogHandle,
+    /// The agents, on a node that runs some.
+    pub agents: Option<AgentsHandle>,
+    /// The published receipt log, on a node that publishes it.
+    pub log: Option<LogHandle>,
     /// The buyer's side.
     pub buyer: Arc<Buyer>,
 }
@@ -126,9 +140,9 @@ pub struct Node {
 
 /// Children in the order in which they are stopped.
 struct StopOrder {
-    agents: ActorRef<AgentSupervisor>,
+    agents: Option<ActorRef<AgentSupervisor>>,
     host: Option<ActorRef<HostActor>>,
-    log: ActorRef<LogActor>,
+    log: Option<ActorRef<LogActor>>,
     directory: ActorRef<DirectoryActor>,
     ledger: ActorRef<LedgerActor>,
 }
@@ -232,41 +246,23 @@ impl Node {
             clock: Arc::clone(&parts.clock),
             random: Arc::clone(&parts.random),
         });
-        let ports = Arc::new(AgentPorts {
-            buyer: Arc::clone(&buyer),
-            blobs: Arc::clone(&parts.blobs),
-            sandbox: Arc::clone(&parts.sandbox),
-            keys: Arc::clone(&parts.keys),
-            feed: Feed::default(),
-        });
-        let agents_actor = AgentSupervisor::supervise(&root, Arc::clone(&ports))
-            .restart_policy(RestartPolicy::Transient)
-            .restart_limit(RESTARTS_MAX, RESTART_WINDOW)
-            .spawn()
-            .await;
-        started(&root, &agents_actor, "the supervisor of agents", |error: &CallError| error.code).await?;
-        let settings = LogSettings {
-            genesis: Arc::clone(&parts.genesis),
-            ledger: ledger.clone(),
-            signer: Arc::clone(&parts.checkpoint_key),
-            tiles: Arc::clone(&parts.tiles),
-            every_ms: parts.publish_every_ms,
+        let agents = match &parts.agents {
+            None => None,
+            Some(agents) => Some(start_agents(&root, agents, &buyer).await?),
         };
-        let log_actor = LogActor::supervise(&root, settings)
-            .restart_policy(RestartPolicy::Transient)
-            .restart_limit(RESTARTS_MAX, RESTART_WINDOW)
-            .spawn()
-            .await;
-        started(&root, &log_actor, "the receipt log", |error: &CallError| error.code).await?;
+        let log = match &parts.log {
+            None => None,
+            Some(log) => Some(start_log(&root, &parts, log, &ledger).await?),
+        };
         let handles = Handles {
             ledger,
             directory,
-            agents: AgentsHandle::new(agents_actor.clone(), ports),
-            log: LogHandle::new(log_actor.clone()),
+            agents: agents.as_ref().map(|(actor, ports)| AgentsHandle::new(actor.clone(), Arc::clone(ports))),
+            log: log.clone().map(LogHandle::new),
             buyer,
         };
-        let stop =
-            StopOrder { agents: agents_actor, host, log: log_actor, directory: directory_actor, ledger: ledger_actor };
+        let agents = agents.map(|(actor, _)| actor);
+        let stop = StopOrder { agents, host, log, directory: directory_actor, ledger: ledger_actor };
         Ok(Self { root, handles, stop, fallen: watched })
     }
 
@@ -294,11 +290,15 @@ impl Node {
                 actor.wait_for_shutdown().await;
             }
         }
-        end(&self.stop.agents).await;
+        if let Some(agents) = &self.stop.agents {
+            end(agents).await;
+        }
         if let Some(host) = &self.stop.host {
             end(host).await;
         }
-        end(&self.stop.log).await;
+        if let Some(log) = &self.stop.log {
+            end(log).await;
+        }
         end(&self.stop.directory).await;
         end(&self.stop.ledger).await;
         end(&self.root).await;
@@ -329,5 +329,48 @@ async fn start_host(
         .spawn()
         .await;
     started(root, &actor, "the host", |error: &CallError| error.code).await?;
+    Ok(actor)
+}
+
+async fn start_agents(
+    root: &ActorRef<NodeSupervisor>,
+    parts: &AgentParts,
+    buyer: &Arc<Buyer>,
+) -> Result<(ActorRef<AgentSupervisor>, Arc<AgentPorts>), CallError> {
+    let ports = Arc::new(AgentPorts {
+        buyer: Arc::clone(buyer),
+        blobs: Arc::clone(&parts.blobs),
+        sandbox: Arc::clone(&parts.sandbox),
+        keys: Arc::clone(&parts.keys),
+        feed: Feed::default(),
+    });
+    let actor = AgentSupervisor::supervise(root, Arc::clone(&ports))
+        .restart_policy(RestartPolicy::Transient)
+        .restart_limit(RESTARTS_MAX, RESTART_WINDOW)
+        .spawn()
+        .await;
+    started(root, &actor, "the supervisor of agents", |error: &CallError| error.code).await?;
+    Ok((actor, ports))
+}
+
+async fn start_log(
+    root: &ActorRef<NodeSupervisor>,
+    parts: &NodeParts,
+    log: &LogParts,
+    ledger: &LedgerHandle,
+) -> Result<ActorRef<LogActor>, CallError> {
+    let settings = LogSettings {
+        genesis: Arc::clone(&parts.genesis),
+        ledger: ledger.clone(),
+        signer: Arc::clone(&log.checkpoint_key),
+        tiles: Arc::clone(&log.tiles),
+        every_ms: log.every_ms,
+    };
+    let actor = LogActor::supervise(root, settings)
+        .restart_policy(RestartPolicy::Transient)
+        .restart_limit(RESTARTS_MAX, RESTART_WINDOW)
+        .spawn()
+        .await;
+    started(root, &actor, "the receipt log", |error: &CallError| error.code).await?;
     Ok(actor)
 }
