@@ -5,7 +5,11 @@
 //! Money is moved by entries that the command signs with the user's key; the node never holds that key.
 
 mod answer;
+pub mod beacon;
+pub mod client;
 mod request;
+pub mod serve;
+mod wire;
 
 use std::pin::Pin;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use agora_types::{AmountError, Code, Rejection};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::output::{Document, Style};
 
@@ -81,6 +81,16 @@ impl Failure {
     }
 }
 
+/// A failure that came from another process. A number that is unknown here was written by a newer release.
+impl From<ErrorDocument> for Failure {
+    fn from(document: ErrorDocument) -> Self {
+        match Code::from_number(document.number) {
+            Some(code) => Self::new(code, document.message).advise(document.hint),
+            None => Self::new(Code::WireUnsupported, format!("{} [{}]", document.message, document.code)),
+        }
+    }
+}
+
 impl From<Rejection> for Failure {
     fn from(rejection: Rejection) -> Self {
         Self::new(rejection.code, "the rules refuse this")
@@ -94,7 +104,7 @@ impl From<AmountError> for Failure {
 }
 
 /// A failure as JSON, on stderr.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorDocument {
     /// `area.reason`; stable.
     pub code: String,
@@ -144,6 +154,7 @@ mod tests {
             let document = Failure::new(*code, "it").document();
             assert_eq!((document.code.as_str(), document.number), (code.text(), code.number()));
             assert!(!document.hint.is_empty());
+            assert_eq!(Failure::from(document.clone()).document(), document, "a failure crosses processes whole");
         }
     }
 }

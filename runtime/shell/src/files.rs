@@ -10,15 +10,20 @@ use crate::failure::{Failure, Outcome};
 
 /// What happens to a file that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Existing {
+pub enum Existing {
+    /// It stays.
     Refuse,
+    /// It is exchanged, at once and whole.
     Replace,
 }
 
 /// Writes a file that only its owner may read. After a crash it is there whole, or not at all, or as it was before.
 ///
 /// `Ok(false)`: there is one already, and `existing` refuses.
-pub(crate) fn write_private(path: &Path, bytes: &[u8], existing: Existing) -> Outcome<bool> {
+///
+/// # Errors
+/// `node.io`.
+pub fn write_private(path: &Path, bytes: &[u8], existing: Existing) -> Outcome<bool> {
     let folder = path.parent().unwrap_or(Path::new("."));
     // The temporary file has mode 0600 from its creation on.
     let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder).map_err(Failure::io(folder))?;
@@ -35,7 +40,10 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8], existing: Existing) -> Ou
 }
 
 /// Makes a renamed file's name durable.
-pub(crate) fn sync_folder(folder: &Path) -> Outcome<()> {
+///
+/// # Errors
+/// `node.io`.
+pub fn sync_folder(folder: &Path) -> Outcome<()> {
     #[cfg(unix)]
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(Failure::io(folder))?;
     #[cfg(not(unix))]
@@ -44,7 +52,10 @@ pub(crate) fn sync_folder(folder: &Path) -> Outcome<()> {
 }
 
 /// Creates a folder that only its owner may enter; one that is there keeps its mode.
-pub(crate) fn create_private_folder(path: &Path) -> Outcome<()> {
+///
+/// # Errors
+/// `node.io`.
+pub fn create_private_folder(path: &Path) -> Outcome<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -52,15 +63,34 @@ pub(crate) fn create_private_folder(path: &Path) -> Outcome<()> {
     builder.create(path).map_err(Failure::io(path))
 }
 
+/// Opens a file that a user named.
+///
+/// # Errors
+/// `node.file_not_found`, `node.io`.
+pub fn open(path: &Path) -> Outcome<File> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Failure::new(Code::FileMissing, path.display().to_string()))
+        }
+        file => file.map_err(Failure::io(path)),
+    }
+}
+
 /// Reads a file of at most `limit` bytes; `None` for a longer one.
-pub(crate) fn read_bounded(file: File, path: &Path, limit: usize) -> Outcome<Option<Vec<u8>>> {
+///
+/// # Errors
+/// `node.io`.
+pub fn read_bounded(file: File, path: &Path, limit: usize) -> Outcome<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(Failure::io(path))?;
     Ok((bytes.len() <= limit).then_some(bytes))
 }
 
 /// Refuses a file that group or others may read or write. The open file is asked, so it cannot be exchanged between.
-pub(crate) fn require_private(file: &File, path: &Path) -> Outcome<()> {
+///
+/// # Errors
+/// `keystore.permissions`, `node.io`.
+pub fn require_private(file: &File, path: &Path) -> Outcome<()> {
     let metadata = file.metadata().map_err(Failure::io(path))?;
     #[cfg(unix)]
     {

@@ -8,7 +8,7 @@ pub mod amount;
 pub mod doctor;
 pub mod failure;
 pub mod fetch;
-mod files;
+pub mod files;
 pub mod keystore;
 pub mod output;
 pub mod paths;

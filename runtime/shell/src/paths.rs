@@ -79,6 +79,8 @@ impl fmt::Display for NetworkName {
 }
 
 const MODELS: &str = "models";
+/// Names the folder's version; written last.
+const FORMAT: &str = "FORMAT";
 
 /// The folders of this user. Nothing is created here: who writes creates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +134,21 @@ impl Paths {
         self.data.join(name.as_str())
     }
 
+    /// The genesis file of a network: canonical CBOR, and the one thing about it that is never asked of a node.
+    pub fn genesis(&self, name: &NetworkName) -> PathBuf {
+        self.network(name).join("genesis.cbor")
+    }
+
+    /// The keys of a network.
+    pub fn keys(&self, name: &NetworkName) -> PathBuf {
+        self.network(name).join("keys")
+    }
+
+    /// True when the network's folder is there and finished.
+    pub fn has_network(&self, name: &NetworkName) -> bool {
+        self.network(name).join(FORMAT).is_file()
+    }
+
     /// The names of the networks that have a folder here, sorted.
     ///
     /// # Errors
@@ -145,7 +162,7 @@ impl Paths {
         for entry in entries {
             let entry = entry.map_err(Failure::io(&self.data))?;
             // FORMAT is written last: a folder without it was never finished.
-            if entry.path().join("FORMAT").is_file()
+            if entry.path().join(FORMAT).is_file()
                 && let Some(Ok(name)) = entry.file_name().to_str().map(str::parse)
             {
                 names.push(name);

@@ -108,6 +108,7 @@ codes! {
     SubmitterUnknown = 1111, "ledger.submitter_unknown", 403, 4, None, "only the operator submits without a signature";
     GenesisInvalid = 1201, "ledger.genesis_invalid", 400, 2, None, "the genesis file breaks a rule; see the message";
     TimeNotRising = 1202, "ledger.time_not_rising", 409, 7, None, "batch time must rise; check the clock of the sequencer";
+    AuditFinding = 1203, "ledger.audit_finding", 500, 8, None, "the log does not add up: keep a copy of it, trust no balance, and show it to the operator";
 
     ChannelNotFound = 2001, "channel.not_found", 404, 3, Some("invalid_batch_settlement_evm_channel_not_found"), "deposit first";
     TokenMismatch = 2002, "channel.token_mismatch", 400, 2, Some("invalid_batch_settlement_evm_token_mismatch"), "the channel must hold this network's asset";
@@ -228,11 +229,13 @@ codes! {
     NodeFormat = 9007, "node.folder_format", 500, 8, None, "the data folder was written by another release; run that release";
     NodeIo = 9008, "node.io", 500, 1, None, "a file or the system refused; see the message";
     NodeBusy = 9009, "node.busy", 503, 6, None, "the node is starting or stopping; try again in a moment";
+    FileMissing = 9010, "node.file_not_found", 404, 3, None, "there is no such file; check the path";
     KeystorePassphrase = 9101, "keystore.bad_passphrase", 401, 4, None, "the passphrase does not open this key";
     KeystoreMalformed = 9102, "keystore.malformed", 400, 8, None, "the file is not an Ethereum keystore of version 3";
     KeystoreMissing = 9103, "keystore.not_found", 404, 3, None, "there is no such key; make one with `agora wallet new`";
     KeystoreExists = 9104, "keystore.exists", 409, 7, None, "a key of this name exists; choose another name";
     KeystorePermissions = 9105, "keystore.permissions", 403, 4, None, "others may read this key; make the file private (mode 0600)";
+    SpendLimit = 9106, "wallet.over_max_spend", 402, 5, None, "this command may not spend so much; raise --max-spend if you mean it";
     ModelFetch = 9201, "model.fetch_failed", 502, 6, None, "the model could not be fetched; see the message, then try again";
     ToolMissing = 9202, "tool.missing", 500, 1, None, "a program that this needs is not installed; see the message";
     ReceiptUnknown = 9301, "receipt.not_found", 404, 3, None, "no receipt has this index or call id; see `agora receipt list`";

@@ -1,0 +1,262 @@
+//! The command line: arguments to one command, its document to stdout, its failure to stderr and the exit code.
+//!
+//! [`args`] is what can be typed, [`context`] what every command knows, [`connect`] where its service comes from. A
+//! command is a function from context, service and arguments to a document or a failure; this file joins them.
+
+pub mod agent;
+pub mod args;
+pub mod connect;
+pub mod context;
+pub mod documents;
+pub mod keys;
+pub mod ledger;
+pub mod model;
+pub mod network;
+pub mod payment;
+pub mod receipt;
+mod schemas;
+pub mod verify;
+pub mod wallet;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use agora_shell::doctor::{self, Subject, System};
+use agora_shell::output::{Document, Printer};
+use agora_shell::{Failure, Format, Outcome};
+use agora_types::Code;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{AgentCommand, Cli, Command, Ledger, Model, NetworkCommand, Receipt, Wallet};
+use context::Context;
+pub use schemas::registry;
+
+use crate::control::{AgentStopped, Agents, Request, Stopping};
+
+/// Exit code of a command that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+/// Exit code of wrong arguments.
+const USAGE: u8 = 2;
+
+/// How a command that did not fail ended: with 0, or with a code that its document explains.
+type Ended = Outcome<ExitCode>;
+
+/// Runs the program with this process's arguments.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
+    // Until the settings are read, failures are written as the flags ask.
+    let early = |format: Option<Format>| Printer::new(format.unwrap_or_default(), cli.global.quiet);
+    let format = match context::format(&cli.global) {
+        Ok(format) => format,
+        Err(failure) => return failed(&early(None), &failure),
+    };
+    let context = match Context::of(&cli) {
+        Ok(context) => context,
+        Err(failure) => return failed(&early(format), &failure),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&context.printer, &Failure::io("the executor".as_ref())(error)),
+    };
+    let printer = context.printer.clone();
+    let ended = runtime.block_on(interruptible(context, cli.command));
+    // A thread may still wait for a node's next line; nobody waits for it.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|failure| failed(&printer, &failure))
+}
+
+fn failed(printer: &Printer, failure: &Failure) -> ExitCode {
+    printer.failure(failure);
+    ExitCode::from(failure.exit_code())
+}
+
+/// Help and version, or what is wrong with the arguments: a document where one was asked for.
+fn misused(error: &clap::Error) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let json = arguments.iter().any(|argument| argument == "--json" || argument == "--output=json")
+        || arguments.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    if json && !asked {
+        let text = error.render().to_string();
+        let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let failure = Failure::usage(what).advise("see `agora --help`, or --help behind the command");
+        Printer::new(Format::Json, false).failure(&failure);
+    } else {
+        // A reader that left needs no help.
+        let _ = error.print();
+    }
+    if asked { ExitCode::SUCCESS } else { ExitCode::from(USAGE) }
+}
+
+/// Runs a command until it ends or Ctrl-C. A node ends by itself on Ctrl-C, in its own order.
+async fn interruptible(context: Context, command: Command) -> Ended {
+    match command {
+        Command::Up(_) => crate::node::up(&context).await.map(|()| ExitCode::SUCCESS),
+        Command::Demo => crate::demo::run(&context).await.map(|()| ExitCode::SUCCESS),
+        command => tokio::select! {
+            ended = dispatch(&context, command) => ended,
+            Ok(()) = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+        },
+    }
+}
+
+async fn dispatch(context: &Context, command: Command) -> Ended {
+    match command {
+        Command::Up(_) | Command::Demo => unreachable!("they run above, since they end by themselves on Ctrl-C"),
+        Command::Doctor => {
+            let subject = Subject::new(&context.paths, &context.settings);
+            let report = doctor::examine(&subject, &System);
+            print(context, &report)?;
+            Ok(if report.healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Wallet(command) => wallet_command(context, command).await,
+        Command::Agent(command) => agent_command(context, command).await,
+        Command::Model(Model::List { words }) => {
+            // Models can be fetched before there is a network.
+            let service = match connect::any(context).await {
+                Ok(service) => Some(service),
+                Err(failure) if matches!(failure.code, Code::NodeNoNetwork | Code::NodeNotRunning) => {
+                    context.printer.note(&format!("{}; only what can be fetched is listed", failure.what));
+                    None
+                }
+                Err(failure) => return Err(failure),
+            };
+            print(context, &model::list(context, service.as_deref(), &words).await?)
+        }
+        Command::Model(Model::Fetch { name }) => print(context, &model::fetch(context, name.as_deref()).await?),
+        Command::Receipt(command) => receipt_command(context, command).await,
+        Command::Ledger(Ledger::Audit) => {
+            let service = connect::any(context).await?;
+            print(context, &ledger::audit(context, &*service).await?)
+        }
+        Command::Ledger(Ledger::Balance { address }) => {
+            let address = keys::address(&address)?.to_string();
+            let service = connect::any(context).await?;
+            print(context, &wallet::balance(context, &*service, &address).await?)
+        }
+        Command::Ledger(Ledger::Log { from, limit }) => {
+            let service = connect::any(context).await?;
+            ledger::log(context, &*service, from, limit).await.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Network(NetworkCommand::List) => print(context, &network::list(context).await?),
+        Command::Network(NetworkCommand::Stop) => {
+            let service = connect::node(context).await?;
+            print(context, &service.call::<Stopping>(Request::Shutdown).await?)
+        }
+        Command::Config => print(context, &context.settings.document()),
+        Command::OutputSchema { kind } => output_schema(kind.as_deref()),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "agora", &mut script);
+            raw(&script)
+        }
+    }
+}
+
+async fn wallet_command(context: &Context, command: Wallet) -> Ended {
+    match command {
+        Wallet::New { name } => print(context, &keys::Keys::of(context)?.create(&name)?),
+        Wallet::List => print(context, &keys::Keys::of(context)?.list()?),
+        Wallet::Balance { account } => {
+            // A wrong name or address is said before a node is looked for.
+            keys::Keys::of(context)?.account(&account)?;
+            let service = connect::any(context).await?;
+            print(context, &wallet::balance(context, &*service, &account).await?)
+        }
+        Wallet::Send { to, amount, paying, dry_run } => {
+            let transfer = wallet::prepare(context, &to, &amount, &paying)?;
+            let service = connect::any(context).await?;
+            print(context, &wallet::send(context, &*service, transfer, &paying, dry_run).await?)
+        }
+    }
+}
+
+async fn agent_command(context: &Context, command: AgentCommand) -> Ended {
+    match command {
+        AgentCommand::Deploy { file, budget, paying } => {
+            let package = agent::read_package(context, &file, budget.as_deref())?;
+            let service = connect::node(context).await?;
+            print(context, &agent::deploy(context, &*service, package, &paying).await?)
+        }
+        AgentCommand::List => {
+            let service = connect::node(context).await?;
+            print(context, &service.call::<Agents>(Request::Agents).await?)
+        }
+        AgentCommand::Logs { name, follow, limit } => {
+            let service = connect::node(context).await?;
+            agent::logs(context, &*service, &name, limit, follow).await.map(|()| ExitCode::SUCCESS)
+        }
+        AgentCommand::Stop { name } => {
+            let service = connect::node(context).await?;
+            print(context, &service.call::<AgentStopped>(Request::AgentStop { name }).await?)
+        }
+        AgentCommand::Ask { name, message } => {
+            let service = connect::node(context).await?;
+            agent::ask(context, &*service, &name, &message).await.map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn receipt_command(context: &Context, command: Receipt) -> Ended {
+    match command {
+        Receipt::List { payer, limit } => {
+            let service = connect::any(context).await?;
+            print(context, &receipt::list(context, &*service, payer.as_deref(), limit).await?)
+        }
+        Receipt::Show { receipt } => {
+            let envelope = match receipt::Named::read(&receipt) {
+                receipt::Named::File(path) => receipt::read_envelope(&receipt::read_file(&path)?, &receipt)?,
+                named => receipt::fetch(&*connect::any(context).await?, &named, false).await?,
+            };
+            print(context, &receipt::Call::of(&envelope)?)
+        }
+        Receipt::Verify { file, trust, genesis } => {
+            let from = match (&trust, &genesis) {
+                (Some(path), _) => verify::TrustFrom::File(path),
+                (None, Some(path)) => verify::TrustFrom::Genesis(path),
+                (None, None) => verify::TrustFrom::Machine,
+            };
+            let (verdict, failure) = verify::verify(context, &file, from)?;
+            print(context, &verdict)?;
+            failure.map_or(Ok(ExitCode::SUCCESS), Err)
+        }
+        Receipt::Export { receipt, out, disclose } => {
+            let service = connect::any(context).await?;
+            let envelope = receipt::fetch(&*service, &receipt::Named::read(&receipt), disclose).await?;
+            match out {
+                Some(path) => print(context, &receipt::write(&envelope, &path)?),
+                None => print(context, &receipt::Exported::new(envelope)),
+            }
+        }
+    }
+}
+
+fn output_schema(kind: Option<&str>) -> Ended {
+    let registry = registry();
+    match kind {
+        Some(kind) => {
+            let schema = registry.schema(kind)?;
+            raw(format!("{schema:#}\n").as_bytes())
+        }
+        None => raw((registry.types().join("\n") + "\n").as_bytes()),
+    }
+}
+
+/// A reader that left wanted no more: that is success.
+fn print<T: Document>(context: &Context, document: &T) -> Ended {
+    context.printer.print(document).map(|_| ExitCode::SUCCESS)
+}
+
+/// Writes what is no document: scripts and schemas.
+fn raw(bytes: &[u8]) -> Ended {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::io("stdout".as_ref())(error)),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

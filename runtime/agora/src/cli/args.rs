@@ -1,0 +1,285 @@
+//! The command line as types. Amounts, names and addresses stay texts here, so that a wrong one ends with its own
+//! stable code; secrets are never values of flags.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use agora_shell::settings::{ModelChoice, Threads};
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+/// Agents that buy answers of models, with a receipt for each call.
+#[derive(Debug, Parser)]
+#[command(name = "agora", version, max_term_width = 120, propagate_version = true, subcommand_required = true)]
+#[command(arg_required_else_help = true)]
+pub struct Cli {
+    /// What is wanted of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Flags of every command")]
+pub struct Global {
+    /// One folder for data, settings and cache, instead of the XDG folders [env: AGORA_HOME]
+    #[arg(long, global = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub home: Option<PathBuf>,
+    /// The network to speak to [env: AGORA_NETWORK] [default: dev]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub network: Option<String>,
+    /// How documents are written: text, json or yaml [env: AGORA_OUTPUT] [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub output: Option<String>,
+    /// Short for --output json
+    #[arg(long, global = true, conflicts_with = "output")]
+    pub json: bool,
+    /// Say nothing but results, warnings and failures
+    #[arg(long, global = true)]
+    pub quiet: bool,
+    /// Never ask; automatic without a terminal
+    #[arg(long, global = true)]
+    pub non_interactive: bool,
+    /// Seconds to wait for a node's answer, 1 to 86400
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub timeout: Option<u32>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a node in this terminal, and its network if there is none
+    Up(Up),
+    /// Run the whole economy once on this machine and show who was paid
+    Demo,
+    /// Check whether this machine has what Agora needs
+    Doctor,
+    /// Keys and money
+    #[command(subcommand)]
+    Wallet(Wallet),
+    /// Deploy agents, ask them, stop them
+    #[command(subcommand)]
+    Agent(AgentCommand),
+    /// Find models and fetch them
+    #[command(subcommand)]
+    Model(Model),
+    /// Read, export and verify receipts
+    #[command(subcommand)]
+    Receipt(Receipt),
+    /// Recount and read the ledger
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Networks on this machine
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Show the settings in force, each with its source
+    Config,
+    /// Print the JSON Schema of a document type, or the types' names
+    OutputSchema {
+        /// The document's `$type`, such as agora/balance/v1
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<String>,
+    },
+    /// Print a shell's completion script
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `agora up`.
+#[derive(Debug, Default, Args)]
+pub struct Up {
+    /// The control port; 0 takes any free one [env: AGORA_PORT] [default: 7402]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// The address to listen at [env: AGORA_BIND] [default: 127.0.0.1]
+    #[arg(long)]
+    pub bind: Option<IpAddr>,
+    /// The base model: a known name, or the path of a GGUF file [env: AGORA_MODEL]
+    #[arg(long, value_name = "PATH|NAME")]
+    pub model: Option<ModelChoice>,
+    /// Threads that compute tokens [env: AGORA_THREADS]
+    #[arg(long)]
+    pub threads: Option<Threads>,
+}
+
+/// What every paying command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Paying {
+    /// The wallet that pays
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    pub from: String,
+    /// The most that this command may spend, in OPEN [env: AGORA_MAX_SPEND] [default: 1]
+    #[arg(long, value_name = "OPEN", allow_negative_numbers = true)]
+    pub max_spend: Option<String>,
+    /// Do not ask before paying
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// `agora wallet`.
+#[derive(Debug, Subcommand)]
+pub enum Wallet {
+    /// Make a key and store it encrypted
+    New {
+        /// Its name
+        #[arg(default_value = "main")]
+        name: String,
+    },
+    /// List the keys of this network
+    List,
+    /// Show what an account holds
+    Balance {
+        /// A wallet's name or an address
+        #[arg(value_name = "NAME|ADDRESS", default_value = "main")]
+        account: String,
+    },
+    /// Send OPEN to an account
+    Send {
+        /// A wallet's name or an address
+        to: String,
+        /// Decimal OPEN, such as 0.00042
+        #[arg(allow_negative_numbers = true)]
+        amount: String,
+        /// Who pays, and how much at most
+        #[command(flatten)]
+        paying: Paying,
+        /// Say what would happen, and send nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// `agora agent`.
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Deploy an agent, or its next version, and fund its budget
+    Deploy {
+        /// A component with agent.toml beside it, or an agent.toml
+        #[arg(value_name = "FILE.wasm|agent.toml", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// What it may spend, in OPEN, if its manifest grants no wallet
+        #[arg(long, value_name = "OPEN", allow_negative_numbers = true)]
+        budget: Option<String>,
+        /// Who owns and funds it
+        #[command(flatten)]
+        paying: Paying,
+    },
+    /// List the agents of this node
+    List,
+    /// Show an agent's log
+    Logs {
+        /// The agent
+        name: String,
+        /// Wait for further lines
+        #[arg(long, short)]
+        follow: bool,
+        /// At most so many lines, the newest
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+    },
+    /// Stop an agent and return its money to its owner
+    Stop {
+        /// The agent
+        name: String,
+    },
+    /// Ask an agent and follow its answer
+    Ask {
+        /// The agent
+        name: String,
+        /// The message
+        message: String,
+    },
+}
+
+/// `agora model`.
+#[derive(Debug, Subcommand)]
+pub enum Model {
+    /// List what is offered, served and can be fetched
+    List {
+        /// Words that a listing should fit
+        words: Vec<String>,
+    },
+    /// Fetch a model and check its hash
+    Fetch {
+        /// Its name; the setting's if absent
+        name: Option<String>,
+    },
+}
+
+/// `agora receipt`.
+#[derive(Debug, Subcommand)]
+pub enum Receipt {
+    /// List receipts, newest first
+    List {
+        /// Only calls that this account paid
+        #[arg(long, value_name = "NAME|ADDRESS")]
+        payer: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+    },
+    /// Show a call: what it cost and who was paid
+    Show {
+        /// An index, a call's id, or an exported file
+        #[arg(value_name = "INDEX|CALL|FILE")]
+        receipt: String,
+    },
+    /// Verify an exported file without any network
+    Verify {
+        /// The file
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Trust exactly what this file pins
+        #[arg(long, value_name = "trust.toml", conflicts_with = "genesis", value_hint = ValueHint::FilePath)]
+        trust: Option<PathBuf>,
+        /// Trust exactly the network of this genesis file
+        #[arg(long, value_name = "genesis.cbor", value_hint = ValueHint::FilePath)]
+        genesis: Option<PathBuf>,
+    },
+    /// Write a receipt with its proofs as a file for others
+    Export {
+        /// An index or a call's id
+        #[arg(value_name = "INDEX|CALL")]
+        receipt: String,
+        /// The new file; stdout if absent
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+        /// Also reveal question and answer
+        #[arg(long)]
+        disclose: bool,
+    },
+}
+
+/// `agora ledger`.
+#[derive(Debug, Subcommand)]
+pub enum Ledger {
+    /// Recount the whole log, believing nothing that is not signed
+    Audit,
+    /// Show what an account holds
+    Balance {
+        /// The account
+        address: String,
+    },
+    /// Show the batches of the log
+    Log {
+        /// The first position; the newest batches if absent
+        #[arg(long)]
+        from: Option<u64>,
+        /// At most so many
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+    },
+}
+
+/// `agora network`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum NetworkCommand {
+    /// List the networks on this machine
+    List,
+    /// Stop the node of the network
+    Stop,
+}

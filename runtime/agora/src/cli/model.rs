@@ -1,0 +1,133 @@
+//! `agora model`: what is offered on the network, what this node serves, and what can be fetched.
+
+use std::io::{self, Write};
+
+use agora_shell::fetch::{self, Fetched, Fetcher, State};
+use agora_shell::output::{Document, Style};
+use agora_shell::{Failure, Outcome, text};
+use agora_types::{Code, Hash};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::context::Context;
+use crate::control::{Listings, ModelView, Models, Offered, Request, Service};
+
+const LISTINGS_MAX: u32 = 256;
+
+/// A model that can be fetched by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct KnownModel {
+    /// Its name.
+    pub name: String,
+    /// Its file's name.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256.
+    pub sha256: Hash,
+    /// True when the file is here.
+    pub here: bool,
+}
+
+/// Models, near and far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ModelList {
+    /// Listings of the network that fit the words; absent when nothing can be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listings: Option<Vec<Offered>>,
+    /// What this node serves; absent when no node runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served: Option<Vec<ModelView>>,
+    /// What can be fetched.
+    pub known: Vec<KnownModel>,
+}
+
+impl Document for ModelList {
+    const TYPE: &'static str = "agora/model-list/v1";
+
+    fn text(&self, out: &mut dyn Write, style: &Style) -> io::Result<()> {
+        if let Some(listings) = &self.listings {
+            let row = |offered: &Offered| {
+                let (input, output) = (offered.prices.input, offered.prices.output);
+                [
+                    offered.name.clone(),
+                    text::amount(input),
+                    text::amount(output),
+                    offered.context_max.to_string(),
+                    offered.datanets.len().to_string(),
+                    offered.title.clone(),
+                ]
+            };
+            let rows: Vec<[String; 6]> = listings.iter().map(row).collect();
+            text::table(out, style, ["OFFERED", "TOKEN IN", "TOKEN OUT", "CONTEXT", "DATANETS", "TITLE"], &rows)?;
+            writeln!(out)?;
+        }
+        if let Some(served) = &self.served {
+            let row = |model: &ModelView| {
+                let kind = model.rank.map_or_else(|| "base".to_owned(), |rank| format!("adapter, rank {rank}"));
+                [model.name.clone(), kind, model.hash.to_string()]
+            };
+            let rows: Vec<[String; 3]> = served.iter().map(row).collect();
+            text::table(out, style, ["SERVED HERE", "KIND", "SHA-256"], &rows)?;
+            writeln!(out)?;
+        }
+        let row = |model: &KnownModel| {
+            let here = if model.here { "here" } else { "not fetched" };
+            [model.name.clone(), text::bytes(model.bytes), here.to_owned()]
+        };
+        let rows: Vec<[String; 3]> = self.known.iter().map(row).collect();
+        text::table(out, style, ["TO FETCH", "SIZE", "STATE"], &rows)
+    }
+}
+
+/// `agora model list`; `service` is absent when there is neither node nor network.
+///
+/// # Errors
+/// `node.bad_config` for too many words; the service's; `node.io`.
+pub async fn list(context: &Context, service: Option<&dyn Service>, words: &[String]) -> Outcome<ModelList> {
+    let words = words.join(" ");
+    if words.len() > 256 {
+        return Err(Failure::usage("more than 256 bytes of words").advise("search for less"));
+    }
+    let (mut listings, mut served) = (None, None);
+    if let Some(service) = service {
+        let request = Request::Listings { words, limit: LISTINGS_MAX };
+        listings = Some(service.call::<Listings>(request).await?.listings);
+        served = match service.call::<Models>(Request::Models).await {
+            Ok(models) => Some(models.models),
+            // The data folder alone serves no models.
+            Err(failure) if failure.code == Code::NodeNotRunning => None,
+            Err(failure) => return Err(failure),
+        };
+    }
+    let folder = context.paths.models();
+    let known = |model: &fetch::ModelSource| {
+        Ok(KnownModel {
+            name: model.name.to_owned(),
+            file: model.file.to_owned(),
+            bytes: model.bytes,
+            sha256: model.sha256,
+            here: matches!(fetch::state(model, &folder)?, State::Verified | State::Unchecked),
+        })
+    };
+    Ok(ModelList { listings, served, known: fetch::MODELS.iter().map(known).collect::<Outcome<_>>()? })
+}
+
+/// `agora model fetch`.
+///
+/// # Errors
+/// `engine.file_not_found` for an unknown name; as [`Fetcher::fetch`].
+pub async fn fetch(context: &Context, name: Option<&str>) -> Outcome<Fetched> {
+    let setting = &context.settings.model.value;
+    if name.is_none() && setting.path().is_some() {
+        let what = format!("the setting `model` is the file {setting}");
+        return Err(Failure::usage(what).advise("name a model to fetch; see `agora model list`"));
+    }
+    let model = fetch::find(name.unwrap_or(setting.as_str()))?;
+    let folder = context.paths.models();
+    let bar = context.printer.bytes_bar(&format!("fetching {}", model.name), model.bytes);
+    let moving = bar.clone();
+    let fetched = tokio::task::spawn_blocking(move || Fetcher::default().fetch(model, &folder, &moving)).await;
+    bar.finish();
+    fetched.unwrap_or_else(|_| Err(Failure::new(Code::ModelFetch, "the fetch was given up")))
+}
