@@ -174,7 +174,7 @@ impl Message<WatchEnded> for DirectoryActor {
 
     async fn handle(&mut self, _: WatchEnded, _: &mut Context<Self, Self::Reply>) {
         // Not a bug: the way in which an actor hands a fault to its supervisor, which starts it anew.
-        std::panic::panic_any("the directory lost changes of the bus and starts anew".to_owned());
+        std::panic::resume_unwind(Box::new("the directory lost changes of the bus and starts anew".to_owned()));
     }
 }
 

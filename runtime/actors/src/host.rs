@@ -146,7 +146,9 @@ impl Message<Heard> for HostActor {
             Heard::Asked(message) => self.asked(message).await,
             Heard::Opened(message) => self.opened(message).await,
             // Not a bug: the way in which an actor hands a fault to its supervisor.
-            Heard::Nothing(error) => std::panic::panic_any(format!("the host hears nothing any more: {error}")),
+            Heard::Nothing(error) => {
+                std::panic::resume_unwind(Box::new(format!("the host hears nothing any more: {error}")))
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use agora_economy::ports::bus::flow::ReceiveWindow;
 use agora_economy::ports::bus::frame::{Body, Chunk, Failed, NeedVoucher, Open};
 use agora_economy::ports::ledger::Ledger;
 use agora_economy::ports::log::call_key;
-use agora_economy::ports::state::{Journal, Table, Write};
+use agora_economy::ports::state::{Journal, Table, VALUE_MAX, Write};
 use agora_receipts::Receipt;
 use agora_receipts::receipt::commit;
 use agora_types::batch::Entry;
@@ -101,6 +101,27 @@ pub struct BuyerCall {
     pub opened_at: Timestamp,
 }
 
+/// What opens the two commitments of a receipt, `agora/opening/v1`, by payer ‖ call id in [`Table::Openings`]: the buyer's
+/// evidence of what was asked and answered.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct OpeningRow {
+    /// The salt of both.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub salt: [u8; 16],
+    /// The request's bytes.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub request: Vec<u8>,
+    /// The answer's bytes.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub response: Vec<u8>,
+}
+
+impl Canonical for OpeningRow {
+    const TAG: &'static str = "agora/opening/v1";
+    const SIZE_MAX: usize = 1 << 20;
+}
+
 impl Canonical for BuyerCall {
     const TAG: &'static str = "agora/buyer-call/v1";
     const SIZE_MAX: usize = 48 * 1024;
@@ -151,6 +172,16 @@ impl Buyer {
         let read = |bytes: Vec<u8>| BuyerCall::from_bytes(&bytes);
         let row = row.map(read).transpose();
         row.map_err(|error| CallError::new(Code::StoreDamaged, format!("a purchase: {error}")))
+    }
+
+    /// What opens the receipt of a finished purchase, as far as it was bought here.
+    ///
+    /// # Errors
+    /// The journal's faults.
+    pub async fn opening(&self, payer: Address, call: CallId) -> Result<Option<OpeningRow>, CallError> {
+        let row = self.journal.get(Table::Openings, call_key(&payer, &call)).await?;
+        let row = row.map(|bytes| OpeningRow::from_bytes(&bytes)).transpose();
+        row.map_err(|error| CallError::new(Code::StoreDamaged, format!("an opening: {error}")))
     }
 
     /// Every unfinished purchase of a payer.
@@ -343,12 +374,18 @@ impl Purchase {
         }
     }
 
-    /// Ends the purchase after its receipt: removes its row, together with the caller's own writes.
+    /// Ends the purchase after its receipt: removes its row and keeps what opens the receipt's commitments, together with
+    /// the caller's own writes.
     ///
     /// # Errors
     /// The journal's faults.
     pub async fn finish(self, with: Vec<Write>) -> Result<(), CallError> {
         let mut writes = with;
+        let (salt, request) = (self.record.salt, self.record.request.clone());
+        let opening = OpeningRow { salt, request, response: self.response.clone() }.to_bytes();
+        if !self.response.is_empty() && opening.len() <= VALUE_MAX {
+            writes.push(Write { table: Table::Openings, key: self.key(), value: Some(opening) });
+        }
         writes.push(Write { table: Table::Buyer, key: self.key(), value: None });
         Ok(self.buyer.journal.commit(writes).await?)
     }

@@ -201,7 +201,7 @@ impl Message<Ended> for AgentActor {
         };
         if let Some(fault) = failed {
             // Not a bug: the way in which an actor hands a fault to its supervisor.
-            std::panic::panic_any(format!("agent {} starts from disk: {fault}", self.work.book.name));
+            std::panic::resume_unwind(Box::new(format!("agent {} starts from disk: {fault}", self.work.book.name)));
         }
     }
 }

@@ -129,6 +129,15 @@ impl AgentsHandle {
         ask(&child, Accept { kind: kind.to_owned(), payload }, ANSWER, "the agent").await
     }
 
+    /// How an agent stands.
+    ///
+    /// # Errors
+    /// `agent.not_found`, and faults.
+    pub async fn status(&self, name: &str) -> Result<Status, CallError> {
+        let record = super::book::read_record(&self.ports, name).await?;
+        record.map(|record| record.status).ok_or_else(|| CallError::new(Code::AgentNotFound, name))
+    }
+
     /// An event as it stands.
     ///
     /// # Errors

@@ -152,5 +152,5 @@ fn answer<T: Send + 'static>(context: &mut Context<LogActor, Answer<T>>, outcome
 fn stop(error: &CallError) -> ! {
     tracing::error!(%error, "the receipt log contradicts itself; nothing is signed");
     // Not a bug: the way in which an actor hands a fault to its supervisor.
-    std::panic::panic_any(format!("the receipt log stops: {error}"))
+    std::panic::resume_unwind(Box::new(format!("the receipt log stops: {error}")))
 }

@@ -35,6 +35,8 @@ pub enum Table {
     Catalog = 6,
     /// Agents' log lines, by agent name ‖ 0 ‖ number.
     AgentLogs = 7,
+    /// What opens the commitments of a buyer's receipts, by payer ‖ call id. Kept until somebody removes it.
+    Openings = 8,
 }
 
 /// One change of a table.
