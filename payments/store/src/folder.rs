@@ -8,6 +8,7 @@ use agora_economy::ports::log::LogFault;
 use agora_types::Canonical as _;
 use agora_types::genesis::Genesis;
 
+use crate::files::io;
 use crate::frame::damage;
 
 /// The folder format that this release writes and reads.
@@ -23,34 +24,46 @@ pub struct DataFolder {
     _lock: File,
 }
 
-fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> LogFault {
-    let path = path.display().to_string();
-    move |error| LogFault::Failed { doing, reason: format!("{path}: {error}") }
-}
-
 impl DataFolder {
     /// Creates the folder of a new network.
     ///
     /// # Errors
-    /// `Failed` when there is a network already, or the disk refuses; `Locked` when another process is at it.
+    /// As [`DataFolder::create_with`].
     pub fn create(path: &Path, genesis: &Genesis) -> Result<Self, LogFault> {
+        Self::create_with(path, |_| Ok::<_, LogFault>(genesis.clone()))
+    }
+
+    /// Creates the folder of a new network, whose genesis file `make` gives once it has put the network's keys into the
+    /// folder that it is told. What an earlier try left unfinished is removed first: nobody can have used it.
+    ///
+    /// # Errors
+    /// What `make` says; `Failed` when there is a network already, or the disk refuses; `Locked` when another process is
+    /// at it.
+    pub fn create_with<E: From<LogFault>>(
+        path: &Path,
+        make: impl FnOnce(&Path) -> Result<Genesis, E>,
+    ) -> Result<Self, E> {
         let doing = "created the data folder";
         fs::create_dir_all(path).map_err(io(doing, path))?;
         let lock = hold(path)?;
         private(path)?;
+        if path.join("FORMAT").exists() {
+            let reason = format!("{}: there is a network already; open it or choose another folder", path.display());
+            return Err(LogFault::Failed { doing, reason }.into());
+        }
         for name in ["blobs", "tiles", "keys"] {
-            fs::create_dir_all(path.join(name)).map_err(io(doing, path))?;
+            let folder = path.join(name);
+            if folder.exists() {
+                fs::remove_dir_all(&folder).map_err(io(doing, &folder))?;
+            }
+            fs::create_dir_all(&folder).map_err(io(doing, &folder))?;
         }
         private(&path.join("keys"))?;
-        let file = path.join("genesis.cbor");
-        if file.exists() {
-            let reason = format!("{}: there is a network already; open it or choose another folder", path.display());
-            return Err(LogFault::Failed { doing, reason });
-        }
-        write_whole(&file, &genesis.to_bytes())?;
+        let genesis = make(&path.join("keys"))?;
+        write_whole(&path.join("genesis.cbor"), &genesis.to_bytes())?;
         // Last: a folder without FORMAT was never finished.
         write_whole(&path.join("FORMAT"), FORMAT.as_bytes())?;
-        Ok(Self { path: path.to_path_buf(), genesis: genesis.clone(), _lock: lock })
+        Ok(Self { path: path.to_path_buf(), genesis, _lock: lock })
     }
 
     /// Opens a network's folder and holds it.
@@ -90,6 +103,21 @@ impl DataFolder {
     /// Where small state is.
     pub fn state_file(&self) -> PathBuf {
         self.path.join("state.redb")
+    }
+
+    /// Where blobs are, for [`crate::FolderBlobs`].
+    pub fn blobs_folder(&self) -> PathBuf {
+        self.path.join("blobs")
+    }
+
+    /// Where the published receipt log is, for [`crate::FolderTiles`].
+    pub fn tiles_folder(&self) -> PathBuf {
+        self.path.join("tiles")
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Where keystore files are.

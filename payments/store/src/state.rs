@@ -20,7 +20,7 @@ type Definition = TableDefinition<'static, Bytes, Bytes>;
 
 /// Commits that wait for the writer; the next caller waits for a place.
 const QUEUE: usize = 256;
-const ALL: [Table; 8] = [
+const ALL: [Table; 9] = [
     Table::Seller,
     Table::Buyer,
     Table::AgentState,
@@ -29,6 +29,7 @@ const ALL: [Table; 8] = [
     Table::Agents,
     Table::Catalog,
     Table::AgentLogs,
+    Table::Openings,
 ];
 
 fn table(table: Table) -> (Definition, &'static str) {
@@ -41,6 +42,7 @@ fn table(table: Table) -> (Definition, &'static str) {
         Table::Agents => "agents",
         Table::Catalog => "catalog",
         Table::AgentLogs => "agent-logs",
+        Table::Openings => "openings",
     };
     (TableDefinition::new(name), name)
 }

@@ -31,7 +31,7 @@ use agora_types::{Address, CallId, Code};
 
 pub(crate) use line::{Heard, Line};
 pub use sale::{ChunkRow, Phase, SellerCall, sweep};
-pub(crate) use sale::{spent, window_end};
+pub(crate) use sale::{spent, unfinished, window_end};
 pub use seller::{Seller, SellerParts};
 
 use crate::error::CallError;

@@ -1,10 +1,16 @@
 //! The supervised actors of a node. They know ports only; programs join them to backends.
 
+pub mod agent;
+mod ask;
 pub mod call;
 pub mod clock;
+pub mod directory;
 mod error;
+pub mod host;
 pub mod journal;
 pub mod ledger;
+pub mod log;
+pub mod node;
 pub mod purchase;
 
 pub use error::CallError;

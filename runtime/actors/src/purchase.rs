@@ -16,7 +16,7 @@ use agora_economy::ports::bus::flow::ReceiveWindow;
 use agora_economy::ports::bus::frame::{Body, Chunk, Failed, NeedVoucher, Open};
 use agora_economy::ports::ledger::Ledger;
 use agora_economy::ports::log::call_key;
-use agora_economy::ports::state::{Journal, Table, Write};
+use agora_economy::ports::state::{Journal, Table, VALUE_MAX, Write};
 use agora_receipts::Receipt;
 use agora_receipts::receipt::commit;
 use agora_types::batch::Entry;
@@ -101,6 +101,27 @@ pub struct BuyerCall {
     pub opened_at: Timestamp,
 }
 
+/// What opens the two commitments of a receipt, `agora/opening/v1`, by payer ‖ call id in [`Table::Openings`]: the buyer's
+/// evidence of what was asked and answered.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct OpeningRow {
+    /// The salt of both.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub salt: [u8; 16],
+    /// The request's bytes.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub request: Vec<u8>,
+    /// The answer's bytes.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub response: Vec<u8>,
+}
+
+impl Canonical for OpeningRow {
+    const TAG: &'static str = "agora/opening/v1";
+    const SIZE_MAX: usize = 1 << 20;
+}
+
 impl Canonical for BuyerCall {
     const TAG: &'static str = "agora/buyer-call/v1";
     const SIZE_MAX: usize = 48 * 1024;
@@ -151,6 +172,16 @@ impl Buyer {
         let read = |bytes: Vec<u8>| BuyerCall::from_bytes(&bytes);
         let row = row.map(read).transpose();
         row.map_err(|error| CallError::new(Code::StoreDamaged, format!("a purchase: {error}")))
+    }
+
+    /// What opens the receipt of a finished purchase, as far as it was bought here.
+    ///
+    /// # Errors
+    /// The journal's faults.
+    pub async fn opening(&self, payer: Address, call: CallId) -> Result<Option<OpeningRow>, CallError> {
+        let row = self.journal.get(Table::Openings, call_key(&payer, &call)).await?;
+        let row = row.map(|bytes| OpeningRow::from_bytes(&bytes)).transpose();
+        row.map_err(|error| CallError::new(Code::StoreDamaged, format!("an opening: {error}")))
     }
 
     /// Every unfinished purchase of a payer.
@@ -212,8 +243,27 @@ impl Purchase {
         }
         let (old, payer) = (purchase.record.clone(), purchase.payer.clone());
         drop(purchase);
-        let quoted = buyer.quote_again(&payer, &old).await?;
+        let old = Quoted { quote: old.quote, salt: old.salt, request: old.request };
+        let quoted = buyer.renew(&payer, &old).await?;
         Self::open(buyer, payer, call, &quoted).await.map(Some)
+    }
+
+    /// Opens an unfinished call again only to end it: what the host charged for arrives once more, then the receipt.
+    /// `None` when the host knows nothing of it, so that nothing was charged; its row is gone then.
+    ///
+    /// # Errors
+    /// The host's refusal or silence, and faults; the row stays for another try.
+    pub async fn settle(buyer: &Arc<Buyer>, payer: Payer, call: CallId) -> Result<Option<Self>, CallError> {
+        let Some(mut record) = buyer.unfinished(payer.account.address(), call).await? else { return Ok(None) };
+        let settled = buyer.ledger.call(payer.account.address(), call).await?.is_some();
+        record.deposit = None;
+        let mut purchase = Self::begin(buyer, payer, call, record).await?;
+        if settled || purchase.known().await? {
+            purchase.stop().await?;
+            return Ok(Some(purchase));
+        }
+        purchase.finish(Vec::new()).await?;
+        Ok(None)
     }
 
     async fn begin(buyer: &Arc<Buyer>, payer: Payer, call: CallId, record: BuyerCall) -> Result<Self, CallError> {
@@ -253,7 +303,14 @@ impl Purchase {
         match self.hear(SILENCE_MS).await? {
             None => Err(CallError::new(Code::CallSilent, "the host")),
             Some(Body::Failed(failed)) => match failed.code() {
-                Some(Code::QuoteUnknown | Code::QuoteExpired | Code::CallNoAnswer) => Ok(false),
+                // A deposit that never arrived: the host held nothing and delivered nothing.
+                Some(
+                    Code::QuoteUnknown
+                    | Code::QuoteExpired
+                    | Code::CallNoAnswer
+                    | Code::ChannelNotFound
+                    | Code::CallNotHeld,
+                ) => Ok(false),
                 _ => Err(said(&failed)),
             },
             Some(body) => {
@@ -305,12 +362,30 @@ impl Purchase {
         Ok(self.line.send(Body::Failed(stop)).await?)
     }
 
-    /// Ends the purchase after its receipt: removes its row, together with the caller's own writes.
+    /// Reads on until the receipt.
+    ///
+    /// # Errors
+    /// As [`Purchase::next`].
+    pub async fn drain(&mut self) -> Result<Box<Signed<Receipt>>, CallError> {
+        loop {
+            if let Arrived::Receipt(receipt) = self.next().await? {
+                return Ok(receipt);
+            }
+        }
+    }
+
+    /// Ends the purchase after its receipt: removes its row and keeps what opens the receipt's commitments, together with
+    /// the caller's own writes.
     ///
     /// # Errors
     /// The journal's faults.
     pub async fn finish(self, with: Vec<Write>) -> Result<(), CallError> {
         let mut writes = with;
+        let (salt, request) = (self.record.salt, self.record.request.clone());
+        let opening = OpeningRow { salt, request, response: self.response.clone() }.to_bytes();
+        if !self.response.is_empty() && opening.len() <= VALUE_MAX {
+            writes.push(Write { table: Table::Openings, key: self.key(), value: Some(opening) });
+        }
         writes.push(Write { table: Table::Buyer, key: self.key(), value: None });
         Ok(self.buyer.journal.commit(writes).await?)
     }
@@ -323,6 +398,16 @@ impl Purchase {
     /// What was promised, and what it may cost.
     pub fn quote(&self) -> &Quote {
         &self.record.quote
+    }
+
+    /// What the vouchers of this call cover so far.
+    pub fn authorised(&self) -> Amount {
+        self.record.authorised.saturating_sub(self.record.base)
+    }
+
+    /// What was delivered costs so much.
+    pub fn spent(&self) -> Amount {
+        self.record.quote.prices.charge(&self.usage).unwrap_or(Amount::ZERO)
     }
 
     /// The salt, which opens the receipt's commitments.

@@ -1,25 +1,338 @@
-//! STUB, to be replaced: the node.
+//! A node in this process: a network's folder, the actors over it, and the control port in front.
 
+mod engine;
+mod follow;
+pub mod network;
+mod ring;
+mod service;
+mod system;
+mod view;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
+use agora_actors::journal::ThreadedJournal;
+use agora_actors::node::{AgentParts, HostParts, LogParts, Node, NodeParts, OpenLog};
+use agora_bus::LocalBus;
+use agora_economy::ports::ledger::Ledger as _;
+use agora_economy::ports::log::{LogFault, LogStore};
+use agora_economy::ports::state::Journal;
+use agora_inference_api::Engine;
+use agora_sandbox_wasm::{Settings as SandboxSettings, WasmSandbox};
 use agora_shell::{Failure, NetworkName, Outcome, Paths};
-use agora_types::Code;
+use agora_store::{DataFolder, FolderBlobs, FolderTiles, RedbLog, RedbState};
+use agora_types::{Canonical as _, Code};
+use agora_types::batch::Entry;
+use agora_types::genesis::Genesis;
+use agora_types::key::StatementKey;
+use agora_web::{Bounds, Face};
+use tokio::sync::Notify;
 
 use crate::cli::context::Context;
 use crate::control::Service;
+use crate::control::beacon::{Beacon, fresh_token};
+use crate::control::serve::serve;
+use network::{Network, NodeKeys, failure, refused};
+use ring::Ring;
+use service::NodeService;
+pub use system::System;
 
-/// Starts a node in the foreground, until it is told to stop or Ctrl-C.
-///
-/// # Errors
-/// `node.not_running`, always.
-pub async fn up(context: &Context) -> Outcome<()> {
-    Err(Failure::new(Code::NodeNotRunning, format!("no node can be started for `{}` yet", context.network())))
+/// Batches between snapshots of the state.
+const SNAPSHOT_EVERY: u64 = 1_024;
+/// Milliseconds between publications of the receipt log.
+const PUBLISH_EVERY_MS: u64 = 1_000;
+
+/// Why a request was refused, from whatever part it comes.
+pub(crate) struct Refusal(Failure);
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self(failure)
+    }
 }
 
-/// Opens a network's data folder without starting a node.
+/// A node that runs in this process.
+pub struct Running {
+    node: Node,
+    service: Arc<NodeService>,
+    keys: NodeKeys,
+    network: Network,
+    stop: Arc<Notify>,
+}
+
+fn opener(folder: &DataFolder) -> OpenLog {
+    let (path, genesis) = (folder.ledger_file(), folder.genesis().hash());
+    Arc::new(move || -> Result<Box<dyn LogStore>, LogFault> { Ok(Box::new(RedbLog::open(&path, &genesis)?)) })
+}
+
+fn parts(folder: &DataFolder) -> Outcome<NodeParts> {
+    let fault = |fault: LogFault| failure(&fault, folder.path());
+    let state = RedbState::open(&folder.state_file()).map_err(fault)?;
+    let journal: Arc<dyn Journal> = Arc::new(ThreadedJournal::new(Arc::new(state)));
+    Ok(NodeParts {
+        genesis: Arc::new(folder.genesis().clone()),
+        open_log: opener(folder),
+        snapshot_every: SNAPSHOT_EVERY,
+        journal,
+        bus: Arc::new(LocalBus::default()),
+        log: None,
+        host: None,
+        agents: None,
+        clock: Arc::new(System),
+        random: Arc::new(System),
+    })
+}
+
+fn log_parts(folder: &DataFolder, key: agora_types::key::StatementSigner) -> Outcome<LogParts> {
+    let tiles = FolderTiles::open(&folder.tiles_folder()).map_err(|fault| failure(&fault, folder.path()))?;
+    Ok(LogParts { tiles: Arc::new(tiles), every_ms: PUBLISH_EVERY_MS, checkpoint_key: Arc::new(key) })
+}
+
+/// A start that failed, with what to do where the folder is the reason.
+fn not_started(error: agora_actors::CallError, folder: &DataFolder) -> Failure {
+    let failure = refused(error);
+    let path = folder.path().display();
+    match failure.code {
+        Code::StoreDamaged => Failure::new(failure.code, format!("{path}: {}", failure.what)).advise(
+            "nothing was changed: copy the folder away, then restore it from a backup, or start a new network in another \
+             --home",
+        ),
+        Code::StoreLocked => failure.advise("stop the other node (`agora network stop`), or choose another --home"),
+        _ => failure,
+    }
+}
+
+impl Running {
+    /// Starts a node on an opened network with this engine.
+    ///
+    /// # Errors
+    /// The keystore's, the store's and the sandbox's refusals.
+    pub async fn start(network: Network, engine: Arc<dyn Engine>, paths: &Paths) -> Outcome<Self> {
+        let since = Instant::now();
+        let folder = &network.folder;
+        let keys = network.keys()?;
+        let opened = network.keys()?;
+        let sandbox =
+            WasmSandbox::new(SandboxSettings { cache_folder: Some(paths.aot()), ..SandboxSettings::default() });
+        let sandbox = sandbox.map_err(|error| Failure::new(error.code, error.what))?;
+        let blobs = FolderBlobs::open(&folder.blobs_folder()).map_err(|fault| failure(&fault, folder.path()))?;
+        let parts = NodeParts {
+            log: Some(log_parts(folder, opened.checkpoint)?),
+            host: Some(HostParts {
+                engine: Arc::clone(&engine),
+                account: Arc::new(opened.host),
+                receipt_key: Arc::new(opened.receipt),
+                grace_s: agora_actors::host::GRACE_S,
+            }),
+            agents: Some(AgentParts {
+                blobs: Arc::new(blobs),
+                sandbox: Arc::new(sandbox),
+                keys: Arc::new(Ring::new(network.store(), network.passphrase.clone(), network.cost)),
+            }),
+            ..parts(folder)?
+        };
+        let genesis = Arc::clone(&parts.genesis);
+        let node = Node::start(parts).await.map_err(|error| not_started(error, folder))?;
+        let stop = Arc::new(Notify::new());
+        let service = Arc::new(NodeService {
+            handles: node.handles().clone(),
+            genesis,
+            host: (keys.host.address(), keys.receipt.public()),
+            engine: Some(engine),
+            pid: Some(std::process::id()),
+            since,
+            stop: Arc::clone(&stop),
+        });
+        let running = Self { node, service, keys, network, stop };
+        running.introduce_host().await?;
+        Ok(running)
+    }
+
+    /// The receipt key speaks for the host's account, once that stands on the ledger.
+    async fn introduce_host(&self) -> Outcome<()> {
+        let ledger = &self.node.handles().ledger;
+        let known = ledger.statement_key(self.keys.receipt.public()).await;
+        if known.map_err(|error| refused(error.into()))?.is_some() {
+            return Ok(());
+        }
+        let command = network::register_receipt_key(self.genesis(), &self.keys.host, &self.keys.receipt);
+        let entry = Entry::sign(&self.genesis().network(), command, &self.keys.host);
+        let ledger: &dyn agora_economy::ports::ledger::Ledger = ledger;
+        ledger.commit_one(entry).await.map_err(|error| refused(error.into()))
+    }
+
+    /// The network's genesis file.
+    pub fn genesis(&self) -> &Genesis {
+        self.network.folder.genesis()
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The host's account and the key of its receipts.
+    pub fn host(&self) -> (agora_types::Address, StatementKey) {
+        self.service.host
+    }
+
+    /// The actors' handles.
+    pub fn handles(&self) -> &agora_actors::node::Handles {
+        self.node.handles()
+    }
+
+    /// Answers requests, in this process.
+    pub fn service(&self) -> Arc<dyn Service> {
+        Arc::clone(&self.service) as Arc<dyn Service>
+    }
+
+    /// Waits until somebody asks the node to stop, a signal comes, or a part keeps failing.
+    ///
+    /// # Errors
+    /// The part that keeps failing.
+    pub async fn wait(&self) -> Outcome<()> {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+            .map_err(Failure::io("signals".as_ref()))?;
+        tokio::select! {
+            () = self.stop.notified() => Ok(()),
+            _ = tokio::signal::ctrl_c() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+            why = self.node.fallen() => Err(Failure::new(Code::NodeBusy, why)
+                .advise("start the node again; what was under way goes on")),
+        }
+    }
+
+    /// Stops the actors; what is under way stands on disk.
+    pub async fn stop(self) {
+        self.node.stop().await;
+    }
+}
+
+/// Starts a node in the foreground, until it is told to stop, Ctrl-C or SIGTERM.
 ///
 /// # Errors
-/// `node.not_running`, always.
-pub async fn open_offline(_: &Paths, network: &NetworkName) -> Outcome<Arc<dyn Service>> {
-    Err(Failure::new(Code::NodeNotRunning, format!("no node of network `{network}` answers")))
+/// Everything that keeps a node from starting, each with its code.
+pub async fn up(context: &Context) -> Outcome<()> {
+    start_log(context);
+    let (settings, printer) = (&context.settings, &context.printer);
+    let address = SocketAddr::new(settings.bind.value, settings.port.value);
+    let network = network::open_or_make(&context.paths, settings)?;
+    let genesis = network.folder.genesis().clone();
+    if genesis.dev && !address.ip().is_loopback() {
+        return Err(Failure::new(Code::NodeNotLoopback, format!("{address} is not on this machine only")));
+    }
+    // A port in use is said before a model is loaded.
+    drop(std::net::TcpListener::bind(address).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => Failure::new(Code::NodePortInUse, format!("{address} is taken")),
+        _ => Failure::io(address.to_string().as_ref())(error),
+    })?);
+    let engine = load_engine(context, genesis.dev).await?;
+    let folder = network.folder.path().to_path_buf();
+    let running = Running::start(network, engine, &context.paths).await?;
+    let token = fresh_token()?;
+    let face = Face::open(address, genesis.dev, token.clone(), serve(running.service()), Bounds::default());
+    let face = match face {
+        Ok(face) => face,
+        Err(error) => {
+            running.stop().await;
+            return Err(Failure::new(error.code(), error.to_string()));
+        }
+    };
+    let beacon = Beacon::of_process(face.address(), token);
+    beacon.write(&folder)?;
+    printer.note(&format!("network   {} (chain id {})", genesis.name, genesis.chain_id));
+    printer.note(&format!("data      {}", folder.display()));
+    printer.note(&format!("model     {}", settings.model.value));
+    printer.note(&format!("listening http://{}  (Ctrl-C stops)", face.address()));
+    let ended = running.wait().await;
+    printer.note("stopping; open streams are settled when the node starts again");
+    face.close().await;
+    running.stop().await;
+    beacon.remove(&folder)?;
+    ended
+}
+
+/// Loads the engine on a thread that may block.
+///
+/// # Errors
+/// As [`engine::load`].
+pub(crate) async fn load_engine(context: &Context, dev: bool) -> Outcome<Arc<dyn Engine>> {
+    let context = context.clone();
+    let load = move || {
+        let settings = &context.settings;
+        let threads = settings.threads.value.count();
+        engine::load(&settings.model.value, threads, dev, &context.paths, &context.printer).map_err(engine::advise)
+    };
+    let loaded = tokio::task::spawn_blocking(load).await;
+    loaded.map_err(|error| Failure::new(Code::EngineStopped, format!("loading the model: {error}")))?
+}
+
+/// The node's own log goes to stderr, by the setting `log` or, where given, RUST_LOG.
+pub(crate) fn start_log(context: &Context) {
+    let level = context.settings.log.value.name();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{level},kameo=error")));
+    // A second start in one process keeps the first log.
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+}
+
+/// Opens a network's folder without starting a node: what needs no agents and no model is answered.
+///
+/// # Errors
+/// `node.no_network`, `store.locked` while a node runs that does not answer, `store.damaged`.
+pub async fn open_offline(paths: &Paths, name: &NetworkName) -> Outcome<Arc<dyn Service>> {
+    let folder = network::open_folder(paths, name)?;
+    let store = agora_shell::keystore::KeyStore::at(folder.keys_folder());
+    let passphrase = folder.keys_folder().join(network::DEV_PASSPHRASE);
+    // The keys of a dev network open without asking; without them everything but exports is answered.
+    let passphrase = match folder.genesis().dev && passphrase.is_file() {
+        true => Some(
+            agora_shell::SecretSource::Path(passphrase)
+                .read("the dev network's passphrase", &agora_shell::secret::Terminal { silent: true })?,
+        ),
+        false => None,
+    };
+    let log = match &passphrase {
+        Some(passphrase) => Some(log_parts(&folder, store.open_statement(network::CHECKPOINT, passphrase)?)?),
+        None => None,
+    };
+    let host = store.info(network::HOST)?.address.unwrap_or(agora_types::Address::ZERO);
+    let public = store.info(network::HOST_RECEIPT)?.public;
+    let public = public.ok_or_else(|| Failure::new(Code::KeystoreMalformed, network::HOST_RECEIPT))?;
+    let parts = NodeParts { log, ..parts(&folder)? };
+    let genesis = Arc::clone(&parts.genesis);
+    let node = Node::start(parts).await.map_err(|error| not_started(error, &folder))?;
+    let service = NodeService {
+        handles: node.handles().clone(),
+        genesis,
+        host: (host, public),
+        engine: None,
+        pid: None,
+        since: Instant::now(),
+        stop: Arc::new(Notify::new()),
+    };
+    Ok(Arc::new(Offline { service, _node: node, _folder: folder }))
+}
+
+/// An opened folder; it is let go with the service.
+struct Offline {
+    service: NodeService,
+    _node: Node,
+    _folder: DataFolder,
+}
+
+impl Service for Offline {
+    fn answer(&self, request: crate::control::Request) -> futures::future::BoxFuture<'_, Outcome<serde_json::Value>> {
+        self.service.answer(request)
+    }
+
+    fn ask_agent(
+        &self,
+        name: String,
+        message: String,
+    ) -> futures::future::BoxFuture<'_, Outcome<crate::control::Steps>> {
+        self.service.ask_agent(name, message)
+    }
 }

@@ -64,6 +64,11 @@ impl Timestamp {
         Self(self.0.saturating_add(secs.saturating_mul(1_000_000_000)))
     }
 
+    /// Earlier by `secs`, at least [`Timestamp::ZERO`].
+    pub const fn minus_secs(self, secs: u64) -> Self {
+        Self(self.0.saturating_sub(secs.saturating_mul(1_000_000_000)))
+    }
+
     /// Later by `nanos`, at most [`Timestamp::MAX`].
     pub const fn plus_nanos(self, nanos: u64) -> Self {
         Self(self.0.saturating_add(nanos))

@@ -51,6 +51,27 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(lines)
 }
 
+/// Succeeds when [`run`] has a compiler for agents or can fetch one; else the sentence that says what to do. Looks only.
+pub(crate) fn compiler_at_hand() -> Result<(), String> {
+    let in_words = |error: anyhow::Error| format!("{error:#}");
+    let cache = cache_folder().map_err(in_words)?;
+    match toolchain::installed_target().map_err(in_words)? {
+        Some(_) => Ok(()),
+        None => no_compiler(&debian::lacking(&cache, debian::starts)),
+    }
+}
+
+/// Without an installed target and without these programs, Debian's compiler cannot be fetched either.
+fn no_compiler(lacking: &[&str]) -> Result<(), String> {
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let lacking = lacking.join(", ");
+    Err(format!(
+        "{TARGET}: run `rustup target add {TARGET}`; without rustup, Debian's compiler is fetched with {lacking}"
+    ))
+}
+
 /// `$XDG_CACHE_HOME/agora`, or `~/.cache/agora`.
 fn cache_folder() -> anyhow::Result<PathBuf> {
     let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
@@ -158,4 +179,17 @@ fn install(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     fs::write(&temporary, bytes).with_context(|| format!("writing {}", temporary.display()))?;
     fs::rename(&temporary, path).with_context(|| format!("installing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_build_agents_is_told_both_ways_to_a_compiler() {
+        assert_eq!(no_compiler(&[]), Ok(()));
+        let advice = no_compiler(&["apt-get", "dpkg"]).unwrap_err();
+        assert!(advice.contains("rustup target add wasm32-unknown-unknown"), "{advice}");
+        assert!(advice.contains("apt-get, dpkg"), "{advice}");
+    }
 }

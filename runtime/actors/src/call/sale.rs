@@ -36,7 +36,7 @@ pub enum Phase {
     },
 }
 
-/// The head row of a sale, `agora/seller-call/v1`, by payer ‖ call id.
+/// The head row of a sale, `agora/seller-call/v1`, by `h` ‖ payer ‖ call id.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct SellerCall {
@@ -69,7 +69,7 @@ pub struct SellerCall {
     pub phase: Phase,
 }
 
-/// One chunk, `agora/seller-chunk/v1`, by payer ‖ call id ‖ number (4 bytes, big-endian).
+/// One chunk, `agora/seller-chunk/v1`, by `c` ‖ payer ‖ call id ‖ number (4 bytes, big-endian).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ChunkRow {
@@ -103,8 +103,12 @@ pub(crate) struct Sale {
     pub(crate) stale: bool,
 }
 
-fn key(payer: &Address, call: &CallId) -> Vec<u8> {
-    agora_economy::ports::log::call_key(payer, call)
+/// First byte of a head row's key and of a chunk's: heads stand together, so that all of them are read without the chunks.
+const HEAD: u8 = b'h';
+const CHUNK: u8 = b'c';
+
+fn key(kind: u8, payer: &Address, call: &CallId) -> Vec<u8> {
+    [&[kind], payer.as_bytes().as_slice(), call.as_bytes()].concat()
 }
 
 fn broken(error: &agora_types::cbor::CborError) -> CallError {
@@ -184,10 +188,10 @@ impl Sale {
 
     /// The sale as it stands on disk.
     pub(crate) async fn load(seller: &Seller, payer: Address, call: CallId) -> Result<Option<Self>, CallError> {
-        let rows = seller.parts.journal.list(Table::Seller, key(&payer, &call), READ_ROWS_MAX).await?;
-        let mut rows = rows.into_iter();
-        let Some((_, head)) = rows.next() else { return Ok(None) };
+        let journal = &seller.parts.journal;
+        let Some(head) = journal.get(Table::Seller, key(HEAD, &payer, &call)).await? else { return Ok(None) };
         let record = SellerCall::from_bytes(&head).map_err(|error| broken(&error))?;
+        let rows = journal.list(Table::Seller, key(CHUNK, &payer, &call), READ_ROWS_MAX).await?.into_iter();
         let rows = rows.map(|(_, bytes)| ChunkRow::from_bytes(&bytes).map_err(|error| broken(&error)));
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
         Ok(Some(Self { payer, call, record, rows, dropped: Vec::new(), stale: false }))
@@ -323,7 +327,7 @@ impl Sale {
         let keys = numbers.chain(self.dropped.iter().copied()).map(|number| self.chunk_key(number));
         let mut writes: Vec<Write> = keys.map(|key| self.gone(key)).collect();
         // The head goes last: a sale without its head would leave chunks behind.
-        writes.push(self.gone(key(&self.payer, &self.call)));
+        writes.push(self.gone(key(HEAD, &self.payer, &self.call)));
         for group in writes.chunks(WRITES_MAX) {
             seller.parts.journal.commit(group.to_vec()).await?;
         }
@@ -331,11 +335,11 @@ impl Sale {
     }
 
     fn head_row(&self) -> Write {
-        Write { table: Table::Seller, key: key(&self.payer, &self.call), value: Some(self.record.to_bytes()) }
+        Write { table: Table::Seller, key: key(HEAD, &self.payer, &self.call), value: Some(self.record.to_bytes()) }
     }
 
     fn chunk_key(&self, number: u32) -> Vec<u8> {
-        [key(&self.payer, &self.call).as_slice(), &number.to_be_bytes()].concat()
+        [key(CHUNK, &self.payer, &self.call).as_slice(), &number.to_be_bytes()].concat()
     }
 
     fn gone(&self, key: Vec<u8>) -> Write {
@@ -359,25 +363,25 @@ pub(crate) fn window_end(quote: &Quote, base: Amount, usage: &Usage) -> Amount {
 
 /// True when a sale of this payer still runs on the channel.
 pub(crate) async fn open_on(seller: &Seller, payer: &Address, channel: &ChannelId) -> Result<bool, CallError> {
-    let open = unfinished(seller, payer.as_bytes()).await?;
+    let open = unfinished(seller, Some(payer)).await?;
     Ok(open.iter().any(|(_, _, record)| record.config.id(&seller.network()) == *channel))
 }
 
-/// The sales whose keys begin with `prefix` and that are not closed.
+/// The sales, of one payer or of all, that are not closed.
 pub(crate) async fn unfinished(
     seller: &Seller,
-    prefix: &[u8],
+    payer: Option<&Address>,
 ) -> Result<Vec<(Address, CallId, SellerCall)>, CallError> {
-    let all = all(seller, prefix).await?;
+    let all = all(seller, payer).await?;
     Ok(all.into_iter().filter(|(_, _, record)| !matches!(record.phase, Phase::Closed { .. })).collect())
 }
 
-/// The head rows whose keys begin with `prefix`.
-async fn all(seller: &Seller, prefix: &[u8]) -> Result<Vec<(Address, CallId, SellerCall)>, CallError> {
-    let rows = seller.parts.journal.list(Table::Seller, prefix.to_vec(), READ_ROWS_MAX).await?;
+async fn all(seller: &Seller, payer: Option<&Address>) -> Result<Vec<(Address, CallId, SellerCall)>, CallError> {
+    let prefix = [&[HEAD][..], payer.map_or(&[][..], |payer| payer.as_bytes())].concat();
+    let rows = seller.parts.journal.list(Table::Seller, prefix, READ_ROWS_MAX).await?;
     let mut found = Vec::new();
-    for (key, bytes) in rows.into_iter().filter(|(key, _)| key.len() == Address::SIZE + CallId::SIZE) {
-        let (payer, call) = key.split_at(Address::SIZE);
+    for (key, bytes) in rows.into_iter().filter(|(key, _)| key.len() == 1 + Address::SIZE + CallId::SIZE) {
+        let (payer, call) = key[1..].split_at(Address::SIZE);
         if let (Some(payer), Some(call)) = (Address::from_slice(payer), CallId::from_slice(call)) {
             found.push((payer, call, SellerCall::from_bytes(&bytes).map_err(|error| broken(&error))?));
         }
@@ -388,7 +392,7 @@ async fn all(seller: &Seller, prefix: &[u8]) -> Result<Vec<(Address, CallId, Sel
 /// Forgets the sales that were closed before `before`.
 pub async fn sweep(seller: &Seller, before: Timestamp) -> Result<usize, CallError> {
     let mut count = 0;
-    for (payer, call, record) in all(seller, &[]).await? {
+    for (payer, call, record) in all(seller, None).await? {
         if matches!(record.phase, Phase::Closed { at, .. } if at < before)
             && let Some(sale) = Sale::load(seller, payer, call).await?
         {

@@ -22,10 +22,11 @@ const QUOTES_PER_PAYER: usize = 16;
 const QUOTES_MAX: usize = 16_384;
 /// How long a command of the host may take to enter the log.
 const COMMAND_LIFE_S: u64 = 120;
-/// Key of the host's count of calls in [`Table::Seller`]; calls have 36 bytes and more.
-const SEQ_KEY: &[u8] = b"host-seq";
+/// Key of the host's count of calls in [`Table::Seller`], apart from heads and chunks.
+const SEQ_KEY: &[u8] = b"n";
 
 /// What a seller is made of.
+#[derive(Clone)]
 pub struct SellerParts {
     /// The host's account: settles calls, is paid.
     pub account: Arc<WalletKey>,
@@ -112,6 +113,11 @@ impl Seller {
     /// Calls that run now.
     pub fn running(&self) -> usize {
         lock(&self.busy).len()
+    }
+
+    /// True while the call runs.
+    pub(crate) fn serves(&self, call: &CallId) -> bool {
+        lock(&self.busy).values().any(|running| running == call)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

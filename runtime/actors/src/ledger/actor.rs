@@ -77,6 +77,10 @@ pub struct Rows(pub Index, pub Vec<u8>, pub usize);
 #[derive(Debug)]
 pub struct ReadLog(pub u64, pub usize);
 
+/// Asks how many batches are durable.
+#[derive(Debug)]
+pub struct Size;
+
 struct Flush;
 
 type Reply = Result<Answers, LedgerError>;
@@ -161,6 +165,14 @@ impl Message<ReadLog> for LedgerActor {
     }
 }
 
+impl Message<Size> for LedgerActor {
+    type Reply = Result<u64, LedgerError>;
+
+    async fn handle(&mut self, _: Size, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
+        Ok(self.node.next_seq())
+    }
+}
+
 impl LedgerActor {
     /// Commits what waits, then answers. When the commit fails, everyone learns that it is uncertain and the actor ends:
     /// its supervisor opens the log again.
@@ -182,7 +194,7 @@ impl LedgerActor {
                     sender.send(Err(LedgerError::Uncertain(fault.clone())));
                 }
                 // Not a bug: the way in which an actor hands a fault to its supervisor.
-                std::panic::panic_any(format!("the ledger stops after a failed commit: {fault}"));
+                std::panic::resume_unwind(Box::new(format!("the ledger stops after a failed commit: {fault}")));
             }
         }
     }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use agora_channels::Channel;
 use agora_economy::ports::ledger::{Ledger, LedgerFailure, ListingTerms, Pending};
-use agora_economy::ports::log::{Index, call_key};
+use agora_economy::ports::log::{Index, Row, call_key};
 use agora_economy::{CallRecord, Economy, KeyRecord, OpenCall, Verified};
 use agora_receipts::receipt::DatanetRef;
-use agora_types::batch::Entry;
+use agora_types::batch::{Batch, Entry};
 use agora_types::command::PublicKey;
 use agora_types::eip712::Network;
 use agora_types::genesis::{Genesis, Parameters};
@@ -16,7 +16,7 @@ use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, Code, List
 use kameo::actor::ActorRef;
 use kameo::error::SendError;
 
-use super::actor::{LedgerActor, LedgerError, Lookup, Query, Submit};
+use super::actor::{LedgerActor, LedgerError, Lookup, Query, ReadLog, Rows, Size, Submit};
 
 /// How long an answer may take: a slow disk's commit many times over.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -57,6 +57,32 @@ impl LedgerHandle {
     /// As [`LedgerHandle::query`].
     pub async fn lookup(&self, index: Index, key: Vec<u8>) -> Result<Option<Vec<u8>>, LedgerFailure> {
         self.actor.ask(Lookup(index, key)).reply_timeout(ANSWER).await.map_err(failure)
+    }
+}
+
+impl LedgerHandle {
+    /// Keys and values of a permanent index, from a key on, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`LedgerHandle::query`].
+    pub async fn rows(&self, index: Index, from: Vec<u8>, limit: usize) -> Result<Vec<Row>, LedgerFailure> {
+        self.actor.ask(Rows(index, from, limit)).reply_timeout(ANSWER).await.map_err(failure)
+    }
+
+    /// Durable batches from a position on, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`LedgerHandle::query`].
+    pub async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>, LedgerFailure> {
+        self.actor.ask(ReadLog(from, limit)).reply_timeout(ANSWER).await.map_err(failure)
+    }
+
+    /// Number of durable batches.
+    ///
+    /// # Errors
+    /// As [`LedgerHandle::query`].
+    pub async fn size(&self) -> Result<u64, LedgerFailure> {
+        self.actor.ask(Size).reply_timeout(ANSWER).await.map_err(failure)
     }
 }
 

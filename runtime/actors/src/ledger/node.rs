@@ -91,6 +91,11 @@ impl LedgerNode {
         self.store.as_ref()
     }
 
+    /// Number of durable batches.
+    pub fn next_seq(&self) -> u64 {
+        self.sequencer.next_seq()
+    }
+
     /// The time of the newest batch.
     pub fn time(&self) -> Timestamp {
         self.sequencer.time()

@@ -9,7 +9,7 @@ use agora_types::channel::{ChannelConfig, Voucher, WITHDRAW_DELAY_MIN_S};
 use agora_types::command::{Command, Deposit, KeyKind};
 use agora_types::{Address, Amount, Canonical as _, Code, Hash, Signed};
 
-use super::{Buyer, BuyerCall, Payer, channel_salt};
+use super::{Buyer, Payer, channel_salt};
 use crate::clock::random;
 use crate::error::CallError;
 
@@ -50,8 +50,11 @@ impl Buyer {
         self.quote_with(payer.account.address(), listing, request.to_bytes(), salt).await
     }
 
-    /// A fresh quote for an unfinished purchase, no dearer than the first.
-    pub(super) async fn quote_again(&self, payer: &Payer, old: &BuyerCall) -> Result<Quoted, CallError> {
+    /// A fresh quote for the same request, no dearer than the first.
+    ///
+    /// # Errors
+    /// As [`Buyer::quote`]; `call.overcharge` for a dearer one.
+    pub async fn renew(&self, payer: &Payer, old: &Quoted) -> Result<Quoted, CallError> {
         let listing = self.directory.get(old.quote.listing).await?;
         let listing = listing.ok_or_else(|| CallError::new(Code::ListingNotFound, old.quote.listing.to_string()))?;
         let quoted = self.quote_with(payer.account.address(), &listing, old.request.clone(), old.salt).await?;

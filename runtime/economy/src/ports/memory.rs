@@ -10,6 +10,7 @@ use super::log::{
     Head, Index, LogFault, LogStore, READ_BYTES_MAX, READ_ROWS_MAX, Record, Row, SNAPSHOT_MAX, Snapshot, check_append,
 };
 use super::state::{StateStore, Table, Write, check_commit};
+use super::tiles::{TileStore, check_path, check_put};
 
 /// A log that lives as long as its value.
 #[derive(Debug, Clone)]
@@ -118,5 +119,42 @@ impl StateStore for MemoryState {
         let begun = rows.range((table, prefix.to_vec())..);
         let inside = begun.take_while(|((of, key), _)| *of == table && key.starts_with(prefix));
         Ok(inside.take(limit.min(READ_ROWS_MAX)).map(|((_, key), value)| (key.clone(), value.clone())).collect())
+    }
+}
+
+/// Published files that live as long as their value.
+#[derive(Debug, Default)]
+pub struct MemoryTiles {
+    files: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+impl MemoryTiles {
+    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The paths of all files, in order.
+    pub fn paths(&self) -> Vec<String> {
+        self.files().keys().cloned().collect()
+    }
+}
+
+impl TileStore for MemoryTiles {
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), LogFault> {
+        check_put(path, bytes)?;
+        self.files().insert(path.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, LogFault> {
+        check_path(path)?;
+        Ok(self.files().get(path).cloned())
+    }
+
+    fn forget_partial(&self, path: &str) -> Result<(), LogFault> {
+        check_path(path)?;
+        let folder = format!("{path}.p/");
+        self.files().retain(|path, _| !path.starts_with(&folder));
+        Ok(())
     }
 }

@@ -6,3 +6,4 @@ pub mod ledger;
 pub mod log;
 pub mod memory;
 pub mod state;
+pub mod tiles;

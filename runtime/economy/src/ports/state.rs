@@ -19,7 +19,7 @@ pub const COMMIT_BYTES_MAX: usize = 16 << 20;
 /// The tables. The numbers are table numbers on disk; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// The seller's journal: accepted and spent amounts by payer ‖ call id.
+    /// The seller's journal: a head row for each sale, and its chunks.
     Seller = 0,
     /// The buyer's journal: open calls, vouchers signed, by payer ‖ call id.
     Buyer = 1,
@@ -31,10 +31,12 @@ pub enum Table {
     AgentEvents = 4,
     /// Deployed agents, by name.
     Agents = 5,
-    /// Signed listings and datanet records, by id.
+    /// Signed listings of this node, by `l` ‖ id.
     Catalog = 6,
     /// Agents' log lines, by agent name ‖ 0 ‖ number.
     AgentLogs = 7,
+    /// What opens the commitments of a buyer's receipts, by payer ‖ call id. Kept until somebody removes it.
+    Openings = 8,
 }
 
 /// One change of a table.

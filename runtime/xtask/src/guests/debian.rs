@@ -22,21 +22,44 @@ const NOT_NEEDED: &[&str] = &["gcc", "clang", "libc6-dev", "libc-dev", "binutils
 
 const HINT: &str = "`rustup target add wasm32-unknown-unknown` makes all of this unnecessary";
 
+/// The programs that fetch and unpack packages; `dpkg -x` leaves its work to dpkg-deb.
+const PROGRAMS: &[&str] = &["apt-get", "apt-cache", "dpkg", "dpkg-deb", "dpkg-query"];
+
+fn home(cache: &Path) -> PathBuf {
+    cache.join("wasm-toolchain")
+}
+
+fn is_unpacked(home: &Path) -> bool {
+    home.join("usr/bin/rustc").is_file()
+}
+
+/// Programs that [`unpacked`] would need and that do not start; none when the compiler is in the cache already.
+pub(super) fn lacking(cache: &Path, starts: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    if is_unpacked(&home(cache)) {
+        return Vec::new();
+    }
+    PROGRAMS.iter().copied().filter(|program| !starts(program)).collect()
+}
+
+/// True when there is such a program.
+pub(super) fn starts(program: &str) -> bool {
+    let mut version = Command::new(program);
+    version.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
 /// The folder with Debian's packages; fetched and unpacked the first time.
 pub(super) fn unpacked(cache: &Path) -> anyhow::Result<PathBuf> {
-    let home = cache.join("wasm-toolchain");
-    if home.join("usr/bin/rustc").is_file() {
+    let home = home(cache);
+    if is_unpacked(&home) {
         return Ok(home);
     }
-    for program in ["apt-get", "apt-cache", "dpkg", "dpkg-query"] {
-        let mut version = Command::new(program);
-        let known = version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-        ensure!(
-            known,
-            "{program} is not here, so Debian's compiler cannot be fetched; run `rustup target add {}`",
-            super::TARGET
-        );
-    }
+    let lacking = lacking(cache, starts);
+    ensure!(
+        lacking.is_empty(),
+        "{} is not here, so Debian's compiler cannot be fetched; run `rustup target add {}`",
+        lacking.join(", "),
+        super::TARGET
+    );
     let work = cache.join("wasm-toolchain.partial");
     // Left over from a run that was stopped.
     let _ = fs::remove_dir_all(&work);
@@ -226,6 +249,21 @@ fn link_wasm_ld(root: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_machine_without_the_compiler_lacks_what_would_fetch_it() {
+        let cache = std::env::temp_dir().join(format!("agora-xtask-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&cache);
+        assert_eq!(lacking(&cache, |_| false), PROGRAMS);
+        assert_eq!(lacking(&cache, |program| program != "dpkg-deb"), ["dpkg-deb"]);
+        assert!(lacking(&cache, |_| true).is_empty(), "it can be fetched");
+        // A folder that was left half made has another name, or no compiler.
+        fs::create_dir_all(home(&cache).join("usr/bin")).unwrap();
+        assert_eq!(lacking(&cache, |_| false), PROGRAMS);
+        fs::write(home(&cache).join("usr/bin/rustc"), "").unwrap();
+        assert!(lacking(&cache, |_| false).is_empty(), "it is here");
+        fs::remove_dir_all(&cache).unwrap();
+    }
 
     #[test]
     fn a_dependency_is_missing_when_none_of_its_choices_is_installed() {

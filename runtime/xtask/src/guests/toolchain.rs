@@ -80,7 +80,7 @@ impl Toolchain {
 }
 
 /// Where the installed compiler keeps std for wasm32, if it has it.
-fn installed_target() -> anyhow::Result<Option<PathBuf>> {
+pub(super) fn installed_target() -> anyhow::Result<Option<PathBuf>> {
     let folder = PathBuf::from(said(Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]))?);
     let Ok(entries) = fs::read_dir(&folder) else { return Ok(None) };
     let has_std = entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"));

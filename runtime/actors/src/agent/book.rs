@@ -1,0 +1,144 @@
+//! An agent's record in work: one owner in memory, every change durable before it counts.
+
+use std::sync::Arc;
+
+use agora_economy::ports::log::READ_ROWS_MAX;
+use agora_economy::ports::state::{Table, Write};
+use agora_types::{Address, Amount, Canonical as _, Code};
+use tokio::sync::Mutex;
+
+use super::AgentPorts;
+use super::record::{AgentRecord, EventRow, LineRow, key};
+use crate::error::CallError;
+use crate::purchase::{Buyer, Payer, Purchase};
+
+/// Log lines that are kept.
+pub(crate) const LINES_MAX: u64 = 1_000;
+/// Events that are kept, with the waiting ones.
+pub(crate) const EVENTS_MAX: usize = 512;
+
+pub(crate) struct Book {
+    pub(crate) name: Arc<str>,
+    pub(crate) ports: Arc<AgentPorts>,
+    record: Mutex<AgentRecord>,
+}
+
+fn damaged(what: &str) -> CallError {
+    CallError::new(Code::StoreDamaged, what)
+}
+
+/// The record on disk.
+pub(crate) async fn read_record(ports: &AgentPorts, name: &str) -> Result<Option<AgentRecord>, CallError> {
+    let bytes = ports.buyer.journal.get(Table::Agents, name.as_bytes().to_vec()).await?;
+    let record = bytes.map(|bytes| AgentRecord::from_bytes(&bytes)).transpose();
+    record.map_err(|error| damaged(&format!("the record of agent {name}: {error}")))
+}
+
+pub(crate) fn record_row(name: &str, record: &AgentRecord) -> Write {
+    Write { table: Table::Agents, key: name.as_bytes().to_vec(), value: Some(record.to_bytes()) }
+}
+
+pub(crate) fn event_row(name: &str, event: &str, row: &EventRow) -> Write {
+    Write { table: Table::AgentEvents, key: key(name, event.as_bytes()), value: Some(row.to_bytes()) }
+}
+
+/// An agent's events, oldest first.
+pub(crate) async fn events(ports: &AgentPorts, name: &str) -> Result<Vec<(String, EventRow)>, CallError> {
+    let prefix = key(name, &[]);
+    let rows = ports.buyer.journal.list(Table::AgentEvents, prefix.clone(), READ_ROWS_MAX).await?;
+    let read = |(key, bytes): (Vec<u8>, Vec<u8>)| {
+        let event = String::from_utf8(key[prefix.len()..].to_vec()).map_err(|_| damaged("an event's key"))?;
+        let row = EventRow::from_bytes(&bytes).map_err(|error| damaged(&format!("an event: {error}")))?;
+        Ok((event, row))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// What an agent has spent or set aside: its receipts, and the most that its unfinished calls can cost.
+pub(crate) async fn used(buyer: &Buyer, account: Address, spent: Amount) -> Result<Amount, CallError> {
+    let open = buyer.all_unfinished(account).await?;
+    let most = open.iter().filter_map(|(_, call)| call.quote.charge_max());
+    Ok(Amount::checked_sum(most.chain([spent])).unwrap_or(Amount::from_atoms(u128::MAX)))
+}
+
+impl Book {
+    pub(crate) async fn open(ports: Arc<AgentPorts>, name: &str) -> Result<Self, CallError> {
+        let record = read_record(&ports, name).await?;
+        let record = record.ok_or_else(|| CallError::new(Code::AgentNotFound, name))?;
+        Ok(Self { name: name.into(), ports, record: Mutex::new(record) })
+    }
+
+    pub(crate) async fn record(&self) -> AgentRecord {
+        self.record.lock().await.clone()
+    }
+
+    pub(crate) async fn used(&self) -> Result<Amount, CallError> {
+        let record = self.record().await;
+        used(&self.ports.buyer, record.account, record.spent).await
+    }
+
+    /// Changes the record, in one durable step with `writes`.
+    pub(crate) async fn change(
+        &self,
+        change: impl FnOnce(&mut AgentRecord),
+        writes: Vec<Write>,
+    ) -> Result<(), CallError> {
+        let journal = Arc::clone(&self.ports.buyer.journal);
+        self.change_by(change, writes, async move |writes| Ok(journal.commit(writes).await?)).await
+    }
+
+    /// The same, where `commit` makes the writes durable together with its own.
+    pub(crate) async fn change_by(
+        &self,
+        change: impl FnOnce(&mut AgentRecord),
+        mut writes: Vec<Write>,
+        commit: impl AsyncFnOnce(Vec<Write>) -> Result<(), CallError>,
+    ) -> Result<(), CallError> {
+        let mut record = self.record.lock().await;
+        let mut next = record.clone();
+        change(&mut next);
+        writes.push(record_row(&self.name, &next));
+        commit(writes).await?;
+        *record = next;
+        Ok(())
+    }
+
+    /// Ends a purchase after its receipt and charges the budget, in one durable step with `writes`.
+    pub(crate) async fn pay(&self, purchase: Purchase, charge: Amount, writes: Vec<Write>) -> Result<(), CallError> {
+        let change = |record: &mut AgentRecord| {
+            record.spent = record.spent.checked_add(charge).unwrap_or(Amount::from_atoms(u128::MAX));
+        };
+        self.change_by(change, writes, async move |writes| purchase.finish(writes).await).await
+    }
+
+    /// Ends every unfinished call: the host is told to stop, what it delivered is paid. What cannot be ended now stays
+    /// written down.
+    pub(crate) async fn settle_unfinished(&self, payer: &Payer) -> Result<(), CallError> {
+        let buyer = &self.ports.buyer;
+        for (call, _) in buyer.all_unfinished(payer.account.address()).await? {
+            let ended = async {
+                let Some(mut purchase) = Purchase::settle(buyer, payer.clone(), call).await? else { return Ok(()) };
+                let receipt = purchase.drain().await?;
+                self.pay(purchase, receipt.payload().charge, Vec::new()).await
+            };
+            match ended.await {
+                Ok(()) => tracing::info!(agent = %self.name, %call, "an unfinished call is settled"),
+                Err(error) => tracing::warn!(agent = %self.name, %call, %error, "an unfinished call stays"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows for log lines, numbered from `first`; each drives the one a ring's length older out.
+    pub(crate) fn line_rows(&self, first: u64, lines: &[LineRow]) -> Vec<Write> {
+        let numbered = (first..).zip(lines);
+        let at = |number: u64| key(&self.name, &number.to_be_bytes());
+        let rows = numbered.flat_map(|(number, line)| {
+            let written = Write { table: Table::AgentLogs, key: at(number), value: Some(line.to_bytes()) };
+            let old = number.checked_sub(LINES_MAX);
+            let gone = old.map(|number| Write { table: Table::AgentLogs, key: at(number), value: None });
+            [Some(written), gone]
+        });
+        rows.flatten().collect()
+    }
+}

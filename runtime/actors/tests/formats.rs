@@ -1,0 +1,170 @@
+//! What a node writes down of its calls keeps its bytes, so that the next release reads it, and is described by CDDL.
+//!
+//! `AGORA_GOLDEN=write cargo test -p agora-actors --test formats` writes the golden files anew; do that only with a new
+//! version of a format.
+
+use std::fs;
+
+use agora_actors::call::{ChunkRow, Phase, SellerCall};
+use agora_actors::purchase::BuyerCall;
+use agora_catalog::{Quote, TokenCaps};
+use agora_economy::testkit::{HOST, Kit, PAYER, atoms, key};
+use agora_receipts::receipt::Decoding;
+use agora_types::{Canonical, Hash, Prices, QuoteId, Usage};
+
+/// A schema with the words that it builds on.
+fn schema(kind: &str) -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap();
+    let word = |name: &str| read(&format!("../types/cddl/{name}.cddl"));
+    let own = read(&format!("cddl/{kind}.cddl"));
+    // The words that both have: a schema names each once.
+    let twice = ["address =", "hash =", "amount ="];
+    let quote = read("../../marketplace/catalog/cddl/quote.cddl");
+    let quote: Vec<&str> = quote.lines().filter(|line| !twice.iter().any(|word| line.starts_with(word))).collect();
+    let quote = quote.join("\n");
+    let parts = match kind {
+        "seller-call" => vec![own, quote, word("channel-config"), word("voucher"), word("common")],
+        "buyer-call" => vec![own, quote, word("entry"), word("command"), word("voucher"), word("common")],
+        _ => vec![own],
+    };
+    parts.join("\n")
+}
+
+fn valid(schema: &str, bytes: &[u8]) -> Result<(), String> {
+    cddl::validate_cbor_from_slice(schema, bytes, None).map_err(|error| error.to_string())
+}
+
+fn quote(kit: &Kit) -> Quote {
+    Quote {
+        network: kit.genesis.chain_id,
+        id: QuoteId::new([0x31; 16]),
+        payer: key(PAYER).address(),
+        request_commit: Hash::sha256("salted request"),
+        listing: Kit::listing(),
+        terms: Hash::sha256("terms"),
+        adapter_hash: None,
+        caps: TokenCaps { input: 30, output: 128, hidden: 0 },
+        prices: Prices { output: atoms(7_000_000_001), ..Prices::default() },
+        host: key(HOST).address(),
+        host_key: Kit::host_signer().public(),
+        time: kit.now,
+        expires_at: kit.now.plus_secs(30),
+    }
+}
+
+fn seller_call(phase: Phase) -> SellerCall {
+    let kit = Kit::default();
+    SellerCall {
+        quote: quote(&kit),
+        config: kit.config(),
+        salt: [0x41; 16],
+        decoding: Decoding { temperature_milli: 700, top_k: 40, top_p_milli: 950, seed: 9, output_max: 128 },
+        voucher: kit.voucher(&kit.config(), atoms(900)),
+        base: atoms(100),
+        acknowledged: 3,
+        opened_at: kit.now.plus_secs(1),
+        phase,
+    }
+}
+
+fn seller_calls() -> Vec<(&'static str, SellerCall)> {
+    let receipt = b"a signed receipt".to_vec();
+    let at = Kit::default().now.plus_secs(2);
+    vec![
+        ("seller-call-streaming", seller_call(Phase::Streaming)),
+        ("seller-call-signed", seller_call(Phase::Signed(receipt.clone()))),
+        ("seller-call-closed", seller_call(Phase::Closed { receipt, at })),
+    ]
+}
+
+fn chunk() -> ChunkRow {
+    ChunkRow { usage: Usage { input: 12, cached: 0, output: 4, hidden: 1 }, data: b"Salvage is".to_vec() }
+}
+
+fn buyer_calls() -> Vec<(&'static str, BuyerCall)> {
+    let kit = Kit::default();
+    let plain = BuyerCall {
+        quote: quote(&kit),
+        config: kit.config(),
+        salt: [0x41; 16],
+        request: b"What is salvage?".to_vec(),
+        deposit: None,
+        base: atoms(100),
+        authorised: atoms(u128::from(u64::MAX) + 1),
+        opened_at: kit.now.plus_secs(1),
+    };
+    let deposit = Some(kit.sign(PAYER, kit.deposit_command(atoms(5_000_000_000), 1)));
+    vec![("buyer-call", plain.clone()), ("buyer-call-deposit", BuyerCall { deposit, ..plain })]
+}
+
+fn check<T: Canonical + PartialEq + std::fmt::Debug>(name: &str, value: &T, schema: &str) {
+    let bytes = value.to_bytes();
+    let text = hex::encode(&bytes);
+    let path = format!("tests/data/{name}.hex");
+    if std::env::var("AGORA_GOLDEN").is_ok_and(|word| word == "write") {
+        let lines: Vec<&[u8]> = text.as_bytes().chunks(120).collect();
+        fs::write(&path, lines.join(&b'\n')).unwrap();
+    }
+    let golden: String = fs::read_to_string(&path).unwrap().split_whitespace().collect();
+    assert_eq!(text, golden, "the bytes of `{name}` have changed");
+    assert_eq!(T::from_bytes(&bytes).as_ref(), Ok(value), "{name}");
+    valid(schema, &bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+    hostile(name, value, &bytes);
+}
+
+/// Damaged rows are refused or another value, never a second form of the same one, and never a panic.
+fn hostile<T: Canonical + PartialEq>(name: &str, value: &T, bytes: &[u8]) {
+    for end in 0..bytes.len() {
+        assert!(T::from_bytes(&bytes[..end]).is_err(), "{name} cut to {end} bytes was read");
+    }
+    for (at, bit) in (0..bytes.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut bent = bytes.to_vec();
+        bent[at] ^= 1 << bit;
+        assert!(T::from_bytes(&bent).map_or(true, |other| other != *value), "{name}: two byte forms of one value");
+    }
+    assert!(T::from_bytes(&[bytes, &[0]].concat()).is_err(), "{name}: a byte too many");
+    // The same map without a definite length is well-formed CBOR and not canonical.
+    let endless = [&[0xbf], &bytes[1..], &[0xff]].concat();
+    assert!(T::from_bytes(&endless).is_err(), "{name}: of indefinite length");
+    assert!(T::from_bytes(&vec![0; T::SIZE_MAX + 1]).is_err(), "{name}: over its bound");
+}
+
+#[test]
+fn the_sellers_rows_keep_their_bytes_and_are_described_by_their_schemas() {
+    for (name, row) in seller_calls() {
+        check(name, &row, &schema("seller-call"));
+    }
+    check("seller-chunk", &chunk(), &schema("seller-chunk"));
+}
+
+#[test]
+fn the_buyers_row_keeps_its_bytes_and_is_described_by_its_schema() {
+    for (name, row) in buyer_calls() {
+        check(name, &row, &schema("buyer-call"));
+    }
+}
+
+#[test]
+fn the_smallest_chunk_is_what_the_text_of_the_format_says() {
+    // {0: {0: 0, 1: 0, 2: 0, 3: 0}, 1: h''}
+    let row = ChunkRow { usage: Usage::default(), data: Vec::new() };
+    assert_eq!(hex::encode(row.to_bytes()), "a200a400000100020003000140");
+    // The same with a number in two bytes instead of one, and with its keys in another order.
+    for other in ["a200a40018000100020003000140", "a2014000a40000010002000300"] {
+        assert!(ChunkRow::from_bytes(&hex::decode(other).unwrap()).is_err(), "{other}");
+    }
+}
+
+#[test]
+fn no_schema_describes_another_kind() {
+    let rows = [
+        ("seller-call", seller_calls()[0].1.to_bytes()),
+        ("seller-chunk", chunk().to_bytes()),
+        ("buyer-call", buyer_calls()[0].1.to_bytes()),
+    ];
+    for (kind, _) in &rows {
+        for (other, bytes) in &rows {
+            assert_eq!(valid(&schema(kind), bytes).is_ok(), kind == other, "{kind} describes {other}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Which engine a node serves: the model of its settings, or a stand-in without weights.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agora_inference_api::{
+    AdapterInfo, BaseInfo, Engine, EngineError, FakeEngine, Job, Pending, Piece, Request, TokenStream,
+};
+use agora_openlora::{Loading, OpenLora, Settings as EngineSettings};
+use agora_shell::fetch::{self, Fetcher};
+use agora_shell::settings::ModelChoice;
+use agora_shell::{Failure, Outcome, Paths, Printer};
+use agora_types::{Code, Hash};
+
+/// The name that chooses the stand-in; a dev network's only. `fake:20` takes 20 ms for a token.
+const FAKE: &str = "fake";
+
+/// The engine with the name people know it by.
+pub type Loaded = Arc<dyn Engine>;
+
+/// Fetches the model if it is a known one and not here, and loads it; says how far it is.
+///
+/// # Errors
+/// `engine.*`, `model.fetch_failed`, `tool.missing`, `node.bad_config` for an unknown name.
+pub fn load(choice: &ModelChoice, threads: usize, dev: bool, paths: &Paths, printer: &Printer) -> Outcome<Loaded> {
+    if let Some(pace) = fake(choice.as_str())? {
+        if !dev {
+            let what = "the stand-in without weights serves dev networks only";
+            return Err(Failure::usage(what).advise("choose a model with --model"));
+        }
+        return Ok(Arc::new(Paced { engine: FakeEngine::new(Hash::sha256("agora fake model"), &[]), pace }));
+    }
+    let (path, expected): (PathBuf, Option<Hash>) = match choice.path() {
+        Some(path) => (path.to_path_buf(), None),
+        None => {
+            let model = fetch::find(choice.as_str())?;
+            let bar = printer.bytes_bar(&format!("fetching {}", model.name), model.bytes);
+            let fetched = Fetcher::default().fetch(model, &paths.models(), &bar);
+            bar.finish();
+            (fetched?.path, Some(model.sha256))
+        }
+    };
+    let settings = EngineSettings { threads, ..EngineSettings::default() };
+    let total = std::fs::metadata(&path).map_or(0, |data| data.len());
+    let bar = printer.bytes_bar(&format!("loading {}", choice.as_str()), total);
+    let mut progress = |loading: Loading| bar.at(loading.done_bytes);
+    let loaded = OpenLora::load(&path, expected, settings, &mut progress);
+    bar.finish();
+    loaded.map(|engine| Arc::new(engine) as Loaded).map_err(|error| Failure::new(error.code, error.what))
+}
+
+/// The pace of the stand-in, if it is chosen.
+fn fake(name: &str) -> Outcome<Option<Duration>> {
+    let Some(rest) = name.strip_prefix(FAKE) else { return Ok(None) };
+    match rest.strip_prefix(':') {
+        None if rest.is_empty() => Ok(Some(Duration::ZERO)),
+        None => Ok(None),
+        Some(millis) => match millis.parse::<u16>() {
+            Ok(millis) => Ok(Some(Duration::from_millis(millis.into()))),
+            Err(_) => Err(Failure::usage(format!("`{name}`: write fake:MILLISECONDS, at most 65535"))),
+        },
+    }
+}
+
+/// The stand-in with a pace, as a model has one.
+struct Paced {
+    engine: FakeEngine,
+    pace: Duration,
+}
+
+impl Engine for Paced {
+    fn base(&self) -> &BaseInfo {
+        self.engine.base()
+    }
+
+    fn adapters(&self) -> Vec<AdapterInfo> {
+        self.engine.adapters()
+    }
+
+    fn count(&self, request: &Request) -> Result<u64, EngineError> {
+        self.engine.count(request)
+    }
+
+    fn start(&self, job: Job) -> Result<Box<dyn TokenStream>, EngineError> {
+        Ok(Box::new(PacedStream { stream: self.engine.start(job)?, pace: self.pace }))
+    }
+}
+
+struct PacedStream {
+    stream: Box<dyn TokenStream>,
+    pace: Duration,
+}
+
+impl TokenStream for PacedStream {
+    fn next(&mut self) -> Pending<'_, Option<Piece>> {
+        Box::pin(async move {
+            if !self.pace.is_zero() {
+                tokio::time::sleep(self.pace).await;
+            }
+            self.stream.next().await
+        })
+    }
+}
+
+/// What to do when the model's file is not what it should be.
+pub fn advise(failure: Failure) -> Failure {
+    match failure.code {
+        Code::EngineFileMissing => failure.advise("check the path, or fetch a known model with `agora model fetch`"),
+        Code::EngineBadModel | Code::EngineWrongHash => {
+            failure.advise("the file is damaged or another one: fetch it again with `agora model fetch`")
+        }
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stand_in_is_chosen_by_its_name_and_pace() {
+        assert_eq!(fake("fake").unwrap(), Some(Duration::ZERO));
+        assert_eq!(fake("fake:20").unwrap(), Some(Duration::from_millis(20)));
+        assert_eq!(fake("smollm2-135m").unwrap(), None);
+        assert_eq!(fake("faker").unwrap(), None);
+        for wrong in ["fake:", "fake:x", "fake:-1", "fake:70000"] {
+            assert_eq!(fake(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The keys of agents, in the network's keystore: an account and a session key for each, which no agent ever sees.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agora_actors::CallError;
+use agora_actors::agent::KeyRing;
+use agora_actors::purchase::{Payer, Pending};
+use agora_shell::keystore::{Cost, KeyKind, KeyStore};
+use agora_shell::{Failure, Outcome};
+use agora_types::key::WalletKey;
+use zeroize::Zeroizing;
+
+/// The ring over a keystore; opened keys are kept, since opening one is made to be slow.
+pub struct Ring(Arc<Inner>);
+
+struct Inner {
+    store: KeyStore,
+    passphrase: Zeroizing<String>,
+    cost: Cost,
+    opened: Mutex<BTreeMap<String, Payer>>,
+}
+
+impl Ring {
+    /// Keys in this store, under this passphrase.
+    pub fn new(store: KeyStore, passphrase: Zeroizing<String>, cost: Cost) -> Self {
+        Self(Arc::new(Inner { store, passphrase, cost, opened: Mutex::default() }))
+    }
+}
+
+impl Inner {
+    /// One at a time, so that two callers do not make two keys of one name.
+    fn payer(&self, agent: &str) -> Outcome<Payer> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(payer) = opened.get(agent) {
+            return Ok(payer.clone());
+        }
+        let account = self.key(&format!("agent-{agent}"))?;
+        let session = self.key(&format!("agent-{agent}-session"))?;
+        let payer = Payer { account: Arc::new(account), session: Arc::new(session) };
+        opened.insert(agent.to_owned(), payer.clone());
+        Ok(payer)
+    }
+
+    fn key(&self, name: &str) -> Outcome<WalletKey> {
+        if !self.store.contains(name)? {
+            self.store.create(name, KeyKind::Secp256k1, &self.passphrase, self.cost)?;
+        }
+        self.store.open_wallet(name, &self.passphrase)
+    }
+}
+
+impl KeyRing for Ring {
+    fn payer<'a>(&'a self, agent: &'a str) -> Pending<'a, Payer> {
+        let (inner, agent) = (Arc::clone(&self.0), agent.to_owned());
+        Box::pin(async move {
+            let opened = tokio::task::spawn_blocking(move || inner.payer(&agent)).await;
+            let opened = opened.unwrap_or_else(|error| {
+                Err(Failure::new(agora_types::Code::NodeIo, format!("opening a key: {error}")))
+            });
+            opened.map_err(|failure| CallError::new(failure.code, failure.what))
+        })
+    }
+}

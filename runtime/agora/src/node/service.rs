@@ -1,0 +1,303 @@
+//! The node as a [`Service`]: each request reads top to bottom, over the handles of the actors.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use agora_actors::agent::{self, AgentsHandle};
+use agora_actors::node::Handles;
+use agora_economy::ports::ledger::Ledger as _;
+use agora_economy::ports::log::Index;
+use agora_inference_api::Engine;
+use agora_receipts::checkpoint::verifier_key;
+use agora_receipts::envelope::{Disclosure, Opening};
+use agora_receipts::{Envelope, Receipt};
+use agora_shell::{Failure, Outcome};
+use agora_types::batch::Entry;
+use agora_types::genesis::Genesis;
+use agora_types::key::StatementKey;
+use agora_types::{Address, CallId, Canonical as _, Code, Signed};
+use base64::Engine as _;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::follow::follow;
+use super::network::refused;
+use super::view;
+use crate::control::{
+    Account, AgentLogs, AgentStopped, Agents, Committed, Deployed, Listings, LogPage, Models, ReceiptPage, ReceiptRow,
+    Request, Service, Status, Steps, Stopping,
+};
+
+/// Entries of one commit.
+const ENTRIES_MAX: usize = 16;
+/// Rows of one page.
+const PAGE_MAX: u32 = 1_000;
+/// Bytes of batches of one page.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+/// Receipts that are looked through for those of one payer.
+const SCAN_MAX: u64 = 100_000;
+/// Listings of one answer.
+const LISTINGS_MAX: u32 = 256;
+
+/// Who answers: a running node, or an opened folder.
+pub struct NodeService {
+    /// The actors.
+    pub handles: Handles,
+    /// The network.
+    pub genesis: Arc<Genesis>,
+    /// The host's account and the key of its receipts.
+    pub host: (Address, StatementKey),
+    /// What answers questions, on a running node.
+    pub engine: Option<Arc<dyn Engine>>,
+    /// The process, of a running node.
+    pub pid: Option<u32>,
+    /// Since when.
+    pub since: Instant,
+    /// Rung by a request to stop.
+    pub stop: Arc<Notify>,
+}
+
+fn json<T: Serialize>(answer: &T) -> Outcome<Value> {
+    Ok(serde_json::to_value(answer).expect("answers are plain JSON"))
+}
+
+fn failed(code: Code, what: String) -> Failure {
+    Failure::new(code, what)
+}
+
+impl From<agora_economy::ports::ledger::LedgerFailure> for super::Refusal {
+    fn from(failure: agora_economy::ports::ledger::LedgerFailure) -> Self {
+        Self(Failure::new(failure.code, failure.what))
+    }
+}
+
+type Answered<T> = Result<T, super::Refusal>;
+
+impl NodeService {
+    async fn status(&self) -> Answered<Status> {
+        let (receipts, supply, listings) = self
+            .handles
+            .ledger
+            .query(|economy| {
+                let state = economy.state();
+                (state.receipts.size(), state.ledger.supply(), state.listings.iter().count() as u64)
+            })
+            .await?;
+        let genesis = &self.genesis;
+        Ok(Status {
+            network: genesis.name.clone(),
+            chain_id: genesis.chain_id,
+            genesis: genesis.hash(),
+            dev: genesis.dev,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: self.pid,
+            uptime_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            batches: self.handles.ledger.size().await?,
+            receipts,
+            supply,
+            listings,
+            agents: agent::agents(&self.handles.buyer).await?.len() as u64,
+            host: self.host.0,
+            host_key: self.host.1,
+            checkpoint_key: verifier_key(genesis.chain_id, genesis.checkpoint_key).to_string(),
+        })
+    }
+
+    async fn commit(&self, entries: Vec<String>) -> Answered<Committed> {
+        if !(1..=ENTRIES_MAX).contains(&entries.len()) {
+            return Err(failed(Code::WireTooLarge, format!("a group has 1 to {ENTRIES_MAX} entries")).into());
+        }
+        let read = |text: &String| {
+            let bytes = hex::decode(text.trim_start_matches("0x"));
+            let bytes = bytes.map_err(|error| failed(Code::WireMalformed, format!("an entry: {error}")))?;
+            Entry::from_bytes(&bytes).map_err(|error| failed(Code::WireMalformed, format!("an entry: {error}")))
+        };
+        let group = entries.iter().map(read).collect::<Outcome<Vec<_>>>()?;
+        let answers = self.handles.ledger.commit(group).await?;
+        Ok(Committed { refused: answers.into_iter().map(|answer| answer.err().map(Code::number)).collect() })
+    }
+
+    async fn account(&self, address: Address) -> Answered<Account> {
+        let (found, available) = self
+            .handles
+            .ledger
+            .query(move |economy| (economy.state().ledger.accounts.get(&address).cloned(), economy.available(&address)))
+            .await?;
+        let balance = found.as_ref().map_or(agora_types::Amount::ZERO, |account| account.balance());
+        Ok(Account { address, exists: found.is_some(), balance, available })
+    }
+
+    async fn batches(&self, from: u64, limit: u32) -> Answered<LogPage> {
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        for batch in self.handles.ledger.batches(from, limit.min(PAGE_MAX) as usize).await? {
+            let batch = batch.to_bytes();
+            bytes += batch.len();
+            // One always fits, so that a reader gets on.
+            if bytes > PAGE_BYTES_MAX && !batches.is_empty() {
+                break;
+            }
+            batches.push(hex::encode(batch));
+        }
+        Ok(LogPage { batches, size: self.handles.ledger.size().await? })
+    }
+
+    async fn receipts(&self, payer: Option<Address>, before: Option<u64>, limit: u32) -> Answered<ReceiptPage> {
+        let size = self.handles.ledger.query(|economy| economy.state().receipts.size()).await?;
+        let mut end = before.unwrap_or(size).min(size);
+        let last = end.saturating_sub(SCAN_MAX);
+        let wanted = limit.min(PAGE_MAX) as usize;
+        let mut receipts = Vec::new();
+        while end > last && receipts.len() < wanted {
+            let from = end.saturating_sub(u64::from(PAGE_MAX)).max(last);
+            let count = usize::try_from(end - from).unwrap_or(usize::MAX);
+            let rows = self.handles.ledger.rows(Index::Receipt, from.to_be_bytes().to_vec(), count).await?;
+            for (index, (_, leaf)) in (from..).zip(rows).collect::<Vec<_>>().into_iter().rev() {
+                let fits = match payer {
+                    None => true,
+                    Some(payer) => {
+                        Signed::<Receipt>::from_bytes(&leaf).is_ok_and(|receipt| receipt.payload().payer == payer)
+                    }
+                };
+                if fits && receipts.len() < wanted {
+                    receipts.push(ReceiptRow { index, leaf: hex::encode(leaf) });
+                }
+            }
+            end = from;
+        }
+        Ok(ReceiptPage { receipts, size })
+    }
+
+    async fn receipt_of(&self, call: CallId) -> Answered<ReceiptPage> {
+        let size = self.handles.ledger.query(|economy| economy.state().receipts.size()).await?;
+        let mut end = size;
+        while end > size.saturating_sub(SCAN_MAX) && end > 0 {
+            let from = end.saturating_sub(u64::from(PAGE_MAX));
+            let count = usize::try_from(end - from).unwrap_or(usize::MAX);
+            let rows = self.handles.ledger.rows(Index::Receipt, from.to_be_bytes().to_vec(), count).await?;
+            let first = (from..).zip(rows).find(|(_, (_, leaf))| {
+                Signed::<Receipt>::from_bytes(leaf).is_ok_and(|receipt| receipt.payload().call_id == call)
+            });
+            if let Some((index, (_, leaf))) = first {
+                return Ok(ReceiptPage { receipts: vec![ReceiptRow { index, leaf: hex::encode(leaf) }], size });
+            }
+            end = from;
+        }
+        Err(failed(Code::ReceiptUnknown, format!("call {call}")).into())
+    }
+
+    async fn export(&self, index: u64, disclose: bool) -> Answered<Envelope> {
+        let log = self
+            .handles
+            .log
+            .as_ref()
+            .ok_or_else(|| failed(Code::NodeNotRunning, "the receipt log's key is not opened".to_owned()))?;
+        let mut envelope = log.export(index).await?;
+        if disclose {
+            let (first, _) = envelope.receipts().map_err(|code| failed(code, format!("receipt {index}")))?;
+            let said = first.payload();
+            let opening = self.handles.buyer.opening(said.payer, said.call_id).await?;
+            let opening = opening.ok_or_else(|| {
+                failed(Code::ReceiptUnknown, format!("call {} was not bought by this node", said.call_id))
+                    .advise("only the buyer can reveal what was asked and answered; leave --disclose out")
+            })?;
+            envelope.disclosure = Some(Disclosure {
+                request: Some(Opening::new(&opening.salt, &opening.request)),
+                response: Some(Opening::new(&opening.salt, &opening.response)),
+            });
+        }
+        Ok(envelope)
+    }
+
+    async fn listings(&self, words: &str, limit: u32) -> Answered<Listings> {
+        let found = self.handles.buyer.directory.find(words, limit.min(LISTINGS_MAX) as usize).await?;
+        Ok(Listings { listings: found.iter().map(|listing| view::offered(listing.payload())).collect() })
+    }
+
+    fn agents_handle(&self) -> Outcome<&AgentsHandle> {
+        let absent = || failed(Code::NodeNotRunning, format!("network {} has no running node", self.genesis.name));
+        self.handles.agents.as_ref().ok_or_else(absent)
+    }
+
+    async fn deploy(&self, manifest: String, component: &str, owner: Address) -> Answered<Deployed> {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(component);
+        let bytes = bytes.map_err(|error| failed(Code::WireMalformed, format!("the component: {error}")))?;
+        let view = self.agents_handle()?.deploy(manifest, bytes, owner).await?;
+        let left = view.budget.saturating_sub(view.used);
+        Ok(Deployed { missing: left.saturating_sub(view.balance), agent: view::agent(view) })
+    }
+
+    async fn agents(&self) -> Answered<Agents> {
+        let all = agent::agents(&self.handles.buyer).await?;
+        Ok(Agents { agents: all.into_iter().map(view::agent).collect() })
+    }
+
+    async fn logs(&self, name: &str, after: Option<u64>, limit: u32) -> Answered<AgentLogs> {
+        let journal = self.handles.buyer.journal.as_ref();
+        let lines = agent::lines(journal, name, after, limit.min(PAGE_MAX) as usize).await?;
+        Ok(AgentLogs { lines: lines.into_iter().map(view::line).collect() })
+    }
+
+    async fn stop_agent(&self, name: &str) -> Answered<AgentStopped> {
+        let (agent, stopped) = self.agents_handle()?.stop(name).await?;
+        Ok(AgentStopped { agent: view::agent(agent), refunded: stopped.refunded, returned: stopped.returned })
+    }
+
+    fn shutdown(&self) -> Outcome<Stopping> {
+        let absent = || failed(Code::NodeNotRunning, "nothing runs that could stop".to_owned());
+        let pid = self.pid.ok_or_else(absent)?;
+        self.stop.notify_one();
+        Ok(Stopping { pid })
+    }
+
+    async fn respond(&self, request: Request) -> Answered<Value> {
+        Ok(match request {
+            Request::Status => json(&self.status().await?)?,
+            Request::Commit { entries } => json(&self.commit(entries).await?)?,
+            Request::Account { address } => json(&self.account(address).await?)?,
+            Request::Batches { from, limit } => json(&self.batches(from, limit).await?)?,
+            Request::Receipts { payer, before, limit } => json(&self.receipts(payer, before, limit).await?)?,
+            Request::ReceiptOf { call } => json(&self.receipt_of(call).await?)?,
+            Request::Export { index, disclose } => json(&self.export(index, disclose).await?)?,
+            Request::Listings { words, limit } => json(&self.listings(&words, limit).await?)?,
+            Request::Models => {
+                let models = self.engine.as_deref().map_or_else(Vec::new, view::models);
+                json(&Models { models })?
+            }
+            Request::AgentDeploy { manifest, component, owner } => {
+                json(&self.deploy(manifest, &component, owner).await?)?
+            }
+            Request::Agents => json(&self.agents().await?)?,
+            Request::AgentLogs { name, after, limit } => json(&self.logs(&name, after, limit).await?)?,
+            Request::AgentStop { name } => json(&self.stop_agent(&name).await?)?,
+            Request::Shutdown => json(&self.shutdown()?)?,
+        })
+    }
+
+    async fn ask(&self, name: String, message: String) -> Answered<Steps> {
+        let agents = self.agents_handle()?.clone();
+        // Followed first, so that no step is missed.
+        let steps = agents.feed().follow();
+        let event = agents.tell(&name, "message", message.into_bytes()).await?;
+        Ok(follow(agents, name, event, steps))
+    }
+}
+
+impl Service for NodeService {
+    fn answer(&self, request: Request) -> BoxFuture<'_, Outcome<Value>> {
+        async move { self.respond(request).await.map_err(|refusal| refusal.0) }.boxed()
+    }
+
+    fn ask_agent(&self, name: String, message: String) -> BoxFuture<'_, Outcome<Steps>> {
+        async move { self.ask(name, message).await.map_err(|refusal| refusal.0) }.boxed()
+    }
+}
+
+impl From<agora_actors::CallError> for super::Refusal {
+    fn from(error: agora_actors::CallError) -> Self {
+        Self(refused(error))
+    }
+}
