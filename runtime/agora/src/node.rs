@@ -22,10 +22,10 @@ use agora_inference_api::Engine;
 use agora_sandbox_wasm::{Settings as SandboxSettings, WasmSandbox};
 use agora_shell::{Failure, NetworkName, Outcome, Paths};
 use agora_store::{DataFolder, FolderBlobs, FolderTiles, RedbLog, RedbState};
-use agora_types::{Canonical as _, Code};
 use agora_types::batch::Entry;
 use agora_types::genesis::Genesis;
 use agora_types::key::StatementKey;
+use agora_types::{Canonical as _, Code};
 use agora_web::{Bounds, Face};
 use tokio::sync::Notify;
 

@@ -72,7 +72,7 @@ fn wrong_arguments_end_with_exit_code_2_and_a_document_where_one_is_asked_for() 
 
 #[test]
 fn bad_inputs_end_with_their_own_codes() {
-    let home = Home::with_network(&genesis());
+    let home = Home::dev();
     let file = |name: &str, text: &str| {
         let path = home.path().join(name);
         std::fs::write(&path, text).unwrap();
@@ -102,26 +102,25 @@ fn bad_inputs_end_with_their_own_codes() {
         (&["wallet", "send", "nobody", "1"], Code::KeystoreMissing),
         (&["wallet", "send", to, "1", "--from", "nobody"], Code::KeystoreMissing),
         (&["wallet", "send", to, "1", "--from", "../main"], Code::NodeConfig),
-        (&["wallet", "send", to, "1", "--yes"], Code::NodeNotRunning),
         (&["wallet", "balance", "nobody"], Code::KeystoreMissing),
         (&["wallet", "balance", "0xzz"], Code::NodeConfig),
-        (&["wallet", "balance"], Code::NodeNotRunning),
         (&["wallet", "new", "main"], Code::KeystoreExists),
         (&["wallet", "new", "Main"], Code::NodeConfig),
         (&["wallet", "list", "--network", "other"], Code::NodeNoNetwork),
         (&["wallet", "list", "--network", "../dev"], Code::NodeConfig),
         (&["ledger", "balance", "main"], Code::NodeConfig),
-        (&["ledger", "audit"], Code::NodeNotRunning),
         (&["ledger", "audit", "--network", "other"], Code::NodeNoNetwork),
-        (&["agent", "list"], Code::NodeNotRunning),
         (&["agent", "ask", "scout", "hello"], Code::NodeNotRunning),
+        (&["agent", "stop", "scout"], Code::NodeNotRunning),
+        (&["agent", "logs", "scout", "--follow"], Code::NodeNotRunning),
+        (&["wallet", "send", to, "0.5"], Code::NodeConfig),
+        (&["wallet", "send", to, "2000000", "--max-spend", "3000000", "--yes"], Code::ExceedsCredits),
         (&["agent", "deploy", "/nowhere/agent.wasm"], Code::FileMissing),
         (&["agent", "deploy", &component], Code::FileMissing),
         (&["agent", "deploy", &trust], Code::AgentBadManifest),
         (&["agent", "deploy", &component, "--budget", "1e3"], Code::AmountNotDecimal),
         (&["network", "stop"], Code::NodeNotRunning),
-        (&["receipt", "list"], Code::NodeNotRunning),
-        (&["receipt", "show", "0"], Code::NodeNotRunning),
+        (&["receipt", "show", "0"], Code::ReceiptUnknown),
         (&["receipt", "show", "/nowhere"], Code::FileMissing),
         (&["receipt", "show", &not_receipt], Code::ReceiptEnvelope),
         (&["receipt", "verify", "/nowhere"], Code::FileMissing),
@@ -234,4 +233,25 @@ fn what_needs_no_network_works_without_one() {
     let settings = home.agora(&["config", "--json", "--network", "other"]).document();
     let network = &settings["settings"][0];
     assert_eq!((&network["value"], &network["source"]), (&"other".into(), &"flag".into()));
+}
+
+#[test]
+fn without_a_node_the_folder_itself_answers_and_moves_money() {
+    let home = Home::dev();
+    let open = |text: &str| text.parse::<agora_types::Amount>().unwrap().to_atoms_text();
+    let json = |arguments: &[&str]| home.agora(&[arguments, &["--json"]].concat()).document();
+    let to = "0x0303030303030303030303030303030303030303";
+    assert_eq!(json(&["wallet", "balance"])["balance"], open("1000000"));
+    json(&["wallet", "send", to, "0.25", "--dry-run"]);
+    json(&["wallet", "send", to, "0.25", "--yes"]);
+    json(&["wallet", "send", to, "0.000000000000000001", "--yes"]);
+    assert_eq!(json(&["ledger", "balance", to])["available"], open("0.250000000000000001"));
+    let report = json(&["ledger", "audit"]);
+    assert_eq!((&report["accepted"], &report["supply"]), (&2.into(), &open("1000000").into()));
+    assert_eq!(report["balances"][to], open("0.250000000000000001"));
+    assert_eq!(home.agora(&["ledger", "log", "--json"]).good().lines().count(), 2);
+    assert_eq!(json(&["receipt", "list"])["size"], 0);
+    assert_eq!(json(&["agent", "list"])["agents"], serde_json::json!([]));
+    assert_eq!(json(&["model", "list"])["listings"], serde_json::json!([]));
+    assert!(json(&["network", "list"])["networks"][0].get("address").is_none());
 }

@@ -228,7 +228,7 @@ fn a_receipt_is_exported_as_a_private_new_file() {
 fn a_beacon_whose_node_is_gone_means_that_no_node_runs() {
     let mut world = World::start();
     world.crash();
-    world.agora(&["agent", "list", "--json"]).failed(Code::NodeNotRunning);
+    world.agora(&["agent", "stop", "scout", "--json"]).failed(Code::NodeNotRunning);
     let list = world.agora(&["network", "list", "--json"]).document();
     assert_eq!(list["networks"][0]["address"], Value::Null);
     assert_eq!(list["networks"][0]["name"], "dev");
@@ -241,7 +241,7 @@ fn a_silent_program_at_the_nodes_port_is_given_up_on() {
     let token = agora::control::beacon::fresh_token().unwrap();
     let beacon = agora::control::beacon::Beacon::of_process(silent.local_addr().unwrap(), token);
     beacon.write(&world.home.network()).unwrap();
-    world.agora(&["agent", "list", "--timeout", "1", "--json"]).failed(Code::BusTimeout);
+    world.agora(&["agent", "stop", "scout", "--timeout", "1", "--json"]).failed(Code::BusTimeout);
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn a_wrong_token_is_not_a_running_node() {
     let refused = world.runtime.block_on((&service as &dyn Service).call::<Status>(Request::Status)).unwrap_err();
     assert_eq!(refused.code, Code::NodeUnauthorized);
     other.write(&world.home.network()).unwrap();
-    world.agora(&["agent", "list", "--json"]).failed(Code::NodeNotRunning);
+    world.agora(&["agent", "stop", "scout", "--json"]).failed(Code::NodeNotRunning);
 }
 
 #[test]

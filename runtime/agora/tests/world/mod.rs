@@ -15,6 +15,7 @@ use agora::control::serve::serve;
 use agora_economy::testkit::{PAYER, key};
 use agora_shell::files::{self, Existing};
 use agora_shell::keystore::{Cost, Key, KeyStore};
+use agora_shell::{Paths, Settings};
 use agora_types::{Address, Canonical as _, Code};
 use agora_web::{Bounds, Face};
 use serde_json::Value;
@@ -38,7 +39,15 @@ impl Home {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// With the finished folder of a network `dev`, and a wallet `main`.
+    /// With a real network `dev`, made as the first `agora up` makes it, and no node at it.
+    pub fn dev() -> Self {
+        let home = Self::empty();
+        let network = agora::node::network::open_or_make(&Paths::below(home.path()), &Settings::defaults());
+        drop(network.unwrap_or_else(|failure| panic!("{failure}")));
+        home
+    }
+
+    /// With what commands read of a network `dev` themselves, and a wallet `main`; the ledger is the fake node's.
     pub fn with_network(genesis: &agora_types::genesis::Genesis) -> Self {
         let home = Self::empty();
         let keys = home.network().join("keys");
