@@ -2,6 +2,9 @@
 
 mod world;
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use agora_types::Code;
 use world::{Home, RECEIPT, RECEIPT_TEXT, TRUST, validate};
 
@@ -254,4 +257,38 @@ fn without_a_node_the_folder_itself_answers_and_moves_money() {
     assert_eq!(json(&["agent", "list"])["agents"], serde_json::json!([]));
     assert_eq!(json(&["model", "list"])["listings"], serde_json::json!([]));
     assert!(json(&["network", "list"])["networks"][0].get("address").is_none());
+}
+
+#[test]
+fn a_node_is_found_by_its_beacon_holds_its_folder_and_is_stopped_by_a_command() {
+    let home = Home::empty();
+    let up = ["up", "--model", "fake", "--port", "0"];
+    let mut node = home.command(&up).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(node.stderr.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("listening") {
+        assert_ne!(said.read_line(&mut text).unwrap(), 0, "the node ended: {text}");
+    }
+    let address = || home.agora(&["network", "list", "--json"]).document()["networks"][0]["address"].clone();
+    while address().is_null() {
+        // The beacon is written a moment after the line.
+        std::thread::yield_now();
+    }
+    home.agora(&["wallet", "send", "host", "0.5", "--yes"]).good();
+    assert!(home.agora(&["ledger", "audit"]).good().contains("the log adds up"));
+    home.agora(&[&up[..], &["--json"]].concat()).failed(Code::StoreLocked);
+    home.agora(&["network", "stop"]).good();
+    assert!(node.wait().unwrap().success());
+    assert!(address().is_null(), "its beacon is gone");
+    let balance = home.agora(&["wallet", "balance", "host", "--json"]).document();
+    assert_eq!(balance["balance"], "500000000000000000", "what was committed is in the folder");
+}
+
+#[test]
+fn a_node_does_not_start_at_a_taken_port_or_in_public() {
+    let home = Home::dev();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    home.agora(&["up", "--model", "fake", "--port", &port, "--json"]).failed(Code::NodePortInUse);
+    home.agora(&["up", "--model", "fake", "--port", "0", "--bind", "0.0.0.0", "--json"]).failed(Code::NodeNotLoopback);
 }

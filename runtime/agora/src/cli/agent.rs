@@ -42,11 +42,14 @@ pub fn read_package(context: &Context, file: &Path, budget: Option<&str>) -> Out
     let budget = budget.map(parse_amount).transpose()?;
     let folder = file.parent().unwrap_or(Path::new(""));
     let is_manifest = file.extension().is_some_and(|extension| extension == "toml");
-    let path = if is_manifest { file.to_path_buf() } else { folder.join(MANIFEST) };
-    if !is_manifest {
+    let path = if is_manifest {
+        file.to_path_buf()
+    } else {
         // The file that was named is the first to be missed.
         files::open(file)?;
-    }
+        // Where several components share a folder, each has a manifest of its name.
+        Some(file.with_extension("toml")).filter(|own| own.is_file()).unwrap_or_else(|| folder.join(MANIFEST))
+    };
     let bad = |what: String| Failure::new(Code::AgentBadManifest, format!("{}: {what}", path.display()));
     let text = read(&path, MANIFEST_MAX)?;
     let text = String::from_utf8(text).map_err(|_| bad("not UTF-8".to_owned()))?;

@@ -158,7 +158,7 @@ pub enum Wallet {
 pub enum AgentCommand {
     /// Deploy an agent, or its next version, and fund its budget
     Deploy {
-        /// A component with agent.toml beside it, or an agent.toml
+        /// A component with its manifest beside it (its own name with .toml, or agent.toml), or the manifest
         #[arg(value_name = "FILE.wasm|agent.toml", value_hint = ValueHint::FilePath)]
         file: PathBuf,
         /// What it may spend, in OPEN, if its manifest grants no wallet

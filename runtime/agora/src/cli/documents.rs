@@ -167,6 +167,7 @@ impl Document for AgentStep {
 pub(super) fn step_note(step: &AgentStep) -> String {
     match step {
         AgentStep::Accepted { event } => format!("accepted as event {}", text::plain(event)),
+        AgentStep::Found { names } if names.is_empty() => "found nothing that fits".to_owned(),
         AgentStep::Found { names } => format!("found {}", text::plain(&names.join(", "))),
         AgentStep::Quoted { name, input_tokens, output_max, charge_max } => format!(
             "{} asks at most {} for {input_tokens} tokens in and {output_max} out",

@@ -59,7 +59,11 @@ impl Document for ModelList {
                 ]
             };
             let rows: Vec<[String; 6]> = listings.iter().map(row).collect();
-            text::table(out, style, ["OFFERED", "TOKEN IN", "TOKEN OUT", "CONTEXT", "DATANETS", "TITLE"], &rows)?;
+            if rows.is_empty() {
+                writeln!(out, "nothing that fits is offered on this network")?;
+            } else {
+                text::table(out, style, ["OFFERED", "TOKEN IN", "TOKEN OUT", "CONTEXT", "DATANETS", "TITLE"], &rows)?;
+            }
             writeln!(out)?;
         }
         if let Some(served) = self.served.as_ref().filter(|served| !served.is_empty()) {
