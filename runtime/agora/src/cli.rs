@@ -95,7 +95,7 @@ fn misused(error: &clap::Error) -> ExitCode {
 
 /// Runs a command until it ends or Ctrl-C. A node ends by itself on Ctrl-C, in its own order.
 async fn interruptible(context: Context, command: Command) -> Ended {
-    let ends_by_itself = matches!(command, Command::Up(_) | Command::Demo);
+    let ends_by_itself = matches!(command, Command::Up(_) | Command::Demo(_));
     // A task of its own: a question at the terminal blocks its thread, and Ctrl-C must be heard meanwhile.
     let work = tokio::spawn(async move { dispatch(&context, command).await });
     let ended = if ends_by_itself {
@@ -113,7 +113,7 @@ async fn interruptible(context: Context, command: Command) -> Ended {
 async fn dispatch(context: &Context, command: Command) -> Ended {
     match command {
         Command::Up(_) => crate::node::up(context).await.map(|()| ExitCode::SUCCESS),
-        Command::Demo => crate::demo::run(context).await.map(|()| ExitCode::SUCCESS),
+        Command::Demo(options) => crate::demo::run(context, &options).await.map(|()| ExitCode::SUCCESS),
         Command::Doctor => {
             let subject = Subject::new(&context.paths, &context.settings);
             let report = doctor::examine(&subject, &System);

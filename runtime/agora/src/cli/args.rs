@@ -53,7 +53,7 @@ pub enum Command {
     /// Start a node in this terminal, and its network if there is none
     Up(Up),
     /// Run the whole economy once on this machine and show who was paid
-    Demo,
+    Demo(Demo),
     /// Check whether this machine has what Agora needs
     Doctor,
     /// Keys and money
@@ -98,6 +98,26 @@ pub struct Up {
     /// The address to listen at [env: AGORA_BIND] [default: 127.0.0.1]
     #[arg(long)]
     pub bind: Option<IpAddr>,
+    /// The base model: a known name, or the path of a GGUF file [env: AGORA_MODEL]
+    #[arg(long, value_name = "PATH|NAME")]
+    pub model: Option<ModelChoice>,
+    /// Threads that compute tokens [env: AGORA_THREADS]
+    #[arg(long)]
+    pub threads: Option<Threads>,
+}
+
+/// `agora demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// The question that the agent is asked
+    #[arg(long, default_value = "What is a lighthouse for, and how does a ship use its light at night?")]
+    pub question: String,
+    /// Most tokens of the answer
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=512))]
+    pub tokens: u64,
+    /// The agent to deploy: its component or its agent.toml [default: researcher, as `cargo xtask guests` builds it]
+    #[arg(long, value_name = "FILE")]
+    pub agent: Option<std::path::PathBuf>,
     /// The base model: a known name, or the path of a GGUF file [env: AGORA_MODEL]
     #[arg(long, value_name = "PATH|NAME")]
     pub model: Option<ModelChoice>,

@@ -11,7 +11,7 @@ use agora_types::genesis::Genesis;
 use agora_types::{Amount, Canonical as _, Code, Timestamp};
 
 use super::args::AgentCommand;
-use super::args::{Cli, Command, Global, Paying, Up, Wallet};
+use super::args::{Cli, Command, Demo, Global, Paying, Up, Wallet};
 
 /// The surroundings of one command.
 #[derive(Debug, Clone)]
@@ -112,6 +112,10 @@ fn overlay(cli: &Cli) -> Outcome<Overlay> {
         Command::Up(Up { port, bind, model, threads }) => {
             overlay.port = *port;
             overlay.bind = *bind;
+            overlay.model.clone_from(model);
+            overlay.threads = *threads;
+        }
+        Command::Demo(Demo { model, threads, .. }) => {
             overlay.model.clone_from(model);
             overlay.threads = *threads;
         }

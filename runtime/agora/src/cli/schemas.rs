@@ -12,6 +12,7 @@ use crate::control::{AgentLine, AgentStep, AgentStopped, Agents, Stopping};
 /// The types that commands write, with the shell's.
 pub fn registry() -> Registry {
     Registry::of_shell()
+        .with::<crate::demo::DemoReport>()
         .with::<Balance>()
         .with::<Sent>()
         .with::<Deployment>()

@@ -17,13 +17,13 @@ use agora_types::{Code, Hash};
 const FAKE: &str = "fake";
 
 /// The engine with the name people know it by.
-pub type Loaded = Arc<dyn Engine>;
+pub(super) type Loaded = Arc<dyn Engine>;
 
 /// Fetches the model if it is a known one and not here, and loads it; says how far it is.
 ///
 /// # Errors
 /// `engine.*`, `model.fetch_failed`, `tool.missing`, `node.bad_config` for an unknown name.
-pub fn load(choice: &ModelChoice, threads: usize, dev: bool, paths: &Paths, printer: &Printer) -> Outcome<Loaded> {
+pub(super) fn load(choice: &ModelChoice, threads: usize, dev: bool, paths: &Paths, printer: &Printer) -> Outcome<Loaded> {
     if let Some(pace) = fake(choice.as_str())? {
         if !dev {
             let what = "the stand-in without weights serves dev networks only";
@@ -104,7 +104,7 @@ impl TokenStream for PacedStream {
 }
 
 /// What to do when the model's file is not what it should be.
-pub fn advise(failure: Failure) -> Failure {
+pub(super) fn advise(failure: Failure) -> Failure {
     match failure.code {
         Code::EngineFileMissing => failure.advise("check the path, or fetch a known model with `agora model fetch`"),
         Code::EngineBadModel | Code::EngineWrongHash => {

@@ -12,7 +12,7 @@ use agora_types::key::WalletKey;
 use zeroize::Zeroizing;
 
 /// The ring over a keystore; opened keys are kept, since opening one is made to be slow.
-pub struct Ring(Arc<Inner>);
+pub(super) struct Ring(Arc<Inner>);
 
 struct Inner {
     store: KeyStore,
@@ -23,7 +23,7 @@ struct Inner {
 
 impl Ring {
     /// Keys in this store, under this passphrase.
-    pub fn new(store: KeyStore, passphrase: Zeroizing<String>, cost: Cost) -> Self {
+    pub(super) fn new(store: KeyStore, passphrase: Zeroizing<String>, cost: Cost) -> Self {
         Self(Arc::new(Inner { store, passphrase, cost, opened: Mutex::default() }))
     }
 }

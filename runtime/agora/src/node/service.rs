@@ -43,21 +43,21 @@ const SCAN_MAX: u64 = 100_000;
 const LISTINGS_MAX: u32 = 256;
 
 /// Who answers: a running node, or an opened folder.
-pub struct NodeService {
+pub(super) struct NodeService {
     /// The actors.
-    pub handles: Handles,
+    pub(super) handles: Handles,
     /// The network.
-    pub genesis: Arc<Genesis>,
+    pub(super) genesis: Arc<Genesis>,
     /// The host's account and the key of its receipts.
-    pub host: (Address, StatementKey),
+    pub(super) host: (Address, StatementKey),
     /// What answers questions, on a running node.
-    pub engine: Option<Arc<dyn Engine>>,
+    pub(super) engine: Option<Arc<dyn Engine>>,
     /// The process, of a running node.
-    pub pid: Option<u32>,
+    pub(super) pid: Option<u32>,
     /// Since when.
-    pub since: Instant,
+    pub(super) since: Instant,
     /// Rung by a request to stop.
-    pub stop: Arc<Notify>,
+    pub(super) stop: Arc<Notify>,
 }
 
 fn json<T: Serialize>(answer: &T) -> Outcome<Value> {
