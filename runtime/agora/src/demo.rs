@@ -168,5 +168,5 @@ async fn whole_receipt(service: &Arc<dyn Service>, call: CallId) -> Outcome<agor
 
 /// An amount with its unit.
 fn open(amount: Amount) -> String {
-    format!("{} OPEN", text::amount(amount))
+    text::amount(amount)
 }

@@ -198,8 +198,9 @@ impl Stage {
                 if self.tells {
                     self.streams = true;
                     let mut out = io::stdout().lock();
-                    // What a model says must not steer the terminal.
-                    let _ = write!(out, "{}", agora_shell::text::plain(text)).and_then(|()| out.flush());
+                    // What a model says must not steer the terminal; it may begin new lines.
+                    let lines: Vec<String> = text.split('\n').map(agora_shell::text::plain).collect();
+                    let _ = write!(out, "{}", lines.join("\n")).and_then(|()| out.flush());
                 }
             }
             AgentStep::Receipted { charge, .. } => self.say(&format!("  settled: {}", open(*charge))),
