@@ -146,7 +146,7 @@ fn remap_flags(root: &Path, cache: &Path) -> anyhow::Result<OsString> {
     Ok(flags)
 }
 
-fn target_folder(root: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn target_folder(root: &Path) -> anyhow::Result<PathBuf> {
     let metadata = MetadataCommand::new()
         .manifest_path(root.join("Cargo.toml"))
         .no_deps()

@@ -1,5 +1,6 @@
-//! Workspace chores: `cargo xtask tidy` checks the shape of the project, `cargo xtask test` runs everything.
+//! Workspace chores: `cargo xtask demo` shows the whole line, `cargo xtask test` tests everything.
 
+mod demo;
 mod fetch;
 mod guests;
 mod needs;
@@ -21,6 +22,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Build the program and the example agent, fetch the model, and run `agora demo`.
+    Demo {
+        /// Arguments for `agora demo`, behind `--`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Run the whole test suite: format, shape, lints, tests, docs.
     Test {
         /// Run only this step (may be repeated).
@@ -47,6 +54,7 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     let root = workspace_root()?;
     match Arguments::parse().chore {
+        Chore::Demo { arguments } => demo::run(&root, &arguments),
         Chore::Guests => {
             guests::run(&root)?.iter().for_each(|line| println!("{line}"));
             Ok(())

@@ -86,18 +86,24 @@ fn tests(root: &Path) -> anyhow::Result<Vec<String>> {
     }
 }
 
-/// Runs cargo, passes its output on, and keeps the lines in which a test runner sums up.
-fn cargo(root: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Vec<String>> {
-    use std::io::BufRead as _;
-    let text = format!("cargo {}", arguments.join(" "));
+/// Cargo as a person calls it: its variables of the outer `cargo run` would make the inner one rebuild.
+pub(crate) fn plain_cargo(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo");
-    command.args(arguments).current_dir(root).envs(environment.iter().copied());
-    // Cargo's own variables of the outer `cargo run` would make the inner one rebuild.
+    command.args(arguments).current_dir(root);
     for (name, _) in std::env::vars() {
         if name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" || name == "CARGO_MANIFEST_PATH" {
             command.env_remove(name);
         }
     }
+    command
+}
+
+/// Runs cargo, passes its output on, and keeps the lines in which a test runner sums up.
+fn cargo(root: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Vec<String>> {
+    use std::io::BufRead as _;
+    let text = format!("cargo {}", arguments.join(" "));
+    let mut command = plain_cargo(root, arguments);
+    command.envs(environment.iter().copied());
     let (reader, writer) = std::io::pipe().context("no pipe for cargo's output")?;
     command.stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn().with_context(|| format!("`{text}` did not start; is cargo on the PATH?"))?;

@@ -23,7 +23,13 @@ pub(super) type Loaded = Arc<dyn Engine>;
 ///
 /// # Errors
 /// `engine.*`, `model.fetch_failed`, `tool.missing`, `node.bad_config` for an unknown name.
-pub(super) fn load(choice: &ModelChoice, threads: usize, dev: bool, paths: &Paths, printer: &Printer) -> Outcome<Loaded> {
+pub(super) fn load(
+    choice: &ModelChoice,
+    threads: usize,
+    dev: bool,
+    paths: &Paths,
+    printer: &Printer,
+) -> Outcome<Loaded> {
     if let Some(pace) = fake(choice.as_str())? {
         if !dev {
             let what = "the stand-in without weights serves dev networks only";
