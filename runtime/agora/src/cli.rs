@@ -27,6 +27,7 @@ use agora_shell::{Failure, Format, Outcome};
 use agora_types::Code;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
+use futures::FutureExt as _;
 
 use args::{AgentCommand, Cli, Command, Ledger, Model, NetworkCommand, Receipt, Wallet};
 use context::Context;
@@ -96,15 +97,16 @@ fn misused(error: &clap::Error) -> ExitCode {
 /// Runs a command until it ends or Ctrl-C. A node ends by itself on Ctrl-C, in its own order.
 async fn interruptible(context: Context, command: Command) -> Ended {
     let ends_by_itself = matches!(command, Command::Up(_) | Command::Demo(_));
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c().fuse());
+    if !ends_by_itself {
+        // The first poll installs the handler: from before the command's first word on, Ctrl-C ends it here.
+        let _ = futures::poll!(&mut interrupted);
+    }
     // A task of its own: a question at the terminal blocks its thread, and Ctrl-C must be heard meanwhile.
     let work = tokio::spawn(async move { dispatch(&context, command).await });
-    let ended = if ends_by_itself {
-        work.await
-    } else {
-        tokio::select! {
-            ended = work => ended,
-            Ok(()) = tokio::signal::ctrl_c() => return Ok(ExitCode::from(INTERRUPTED)),
-        }
+    let ended = tokio::select! {
+        ended = work => ended,
+        Ok(()) = &mut interrupted, if !ends_by_itself => return Ok(ExitCode::from(INTERRUPTED)),
     };
     // The panic's own words are on stderr already.
     ended.unwrap_or(Ok(ExitCode::FAILURE))

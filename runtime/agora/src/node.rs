@@ -271,8 +271,9 @@ pub(crate) async fn load_engine(context: &Context, dev: bool) -> Outcome<Arc<dyn
 /// The node's own log goes to stderr, by the setting `log` or, where given, RUST_LOG.
 pub(crate) fn start_log(context: &Context) {
     let level = context.settings.log.value.name();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{level},kameo=error")));
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new(format!("{level},kameo=error,actix_server=warn,wasmtime=warn"))
+    });
     // A second start in one process keeps the first log.
     let _ =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();

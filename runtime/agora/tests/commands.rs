@@ -290,10 +290,13 @@ fn ctrl_c_ends_a_command_with_130() {
     let mut child = follow.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     // The first line says that the command is at work.
-    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
     assert!(line.contains("line 0"), "{line}");
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
+    // The reader stays until then: a closed pipe would end the command too, with 0.
+    drop(out);
 }
 
 #[test]

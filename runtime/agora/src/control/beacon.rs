@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use agora_shell::files::{self, Existing};
@@ -49,8 +49,13 @@ pub fn fresh_token() -> Outcome<Token> {
 }
 
 impl Beacon {
-    /// That of this process.
-    pub fn of_process(address: SocketAddr, token: Token) -> Self {
+    /// That of this process. A port that listens at every address is reached by loopback.
+    pub fn of_process(mut address: SocketAddr, token: Token) -> Self {
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            IpAddr::V4(_) | IpAddr::V6(_) => {}
+        }
         Self { address, token, pid: std::process::id() }
     }
 
@@ -129,6 +134,14 @@ mod tests {
         second.remove(folder.path()).unwrap();
         assert_eq!(Beacon::read(folder.path()).unwrap(), None);
         second.remove(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_port_at_every_address_is_reached_by_loopback() {
+        for (bound, named) in [("0.0.0.0:7", "127.0.0.1:7"), ("[::]:7", "[::1]:7"), ("10.0.0.1:7", "10.0.0.1:7")] {
+            let beacon = Beacon::of_process(bound.parse().unwrap(), fresh_token().unwrap());
+            assert_eq!(beacon.address, named.parse().unwrap());
+        }
     }
 
     #[test]
