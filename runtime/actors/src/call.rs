@@ -32,6 +32,7 @@ use agora_types::{Address, CallId, Code};
 pub(crate) use line::{Heard, Line};
 pub use sale::{ChunkRow, Phase, SellerCall, sweep};
 pub(crate) use sale::{spent, unfinished, window_end};
+use seller::Turn;
 pub use seller::{Seller, SellerParts};
 
 use crate::error::CallError;
@@ -61,11 +62,11 @@ pub async fn serve_call(seller: &Seller, call: CallId, open: &Open) -> Result<Ve
 async fn serve(seller: &Seller, line: &mut Line, call: CallId, open: &Open) -> Result<Vec<u8>, CallError> {
     // Find: one call at a time on a channel; a call that was begun before goes on where it stands.
     let payer = open.channel.payer;
-    let _turn = seller.enter(open.channel.id(&seller.network()), call)?;
+    let turn = seller.enter(open.channel.id(&seller.network()), call)?;
     if let Some(mut sale) = Sale::load(seller, payer, call).await? {
         sale.recognise(seller, open)?;
         stream::send_again(seller, line, &mut sale, open.credit).await?;
-        return finish(seller, Some(line), sale).await;
+        return finish(seller, Some(line), sale, turn).await;
     }
     if let Some(receipt) = bill::first_receipt(seller, payer, call).await? {
         line.send(Body::Final(receipt.clone())).await?;
@@ -83,11 +84,16 @@ async fn serve(seller: &Seller, line: &mut Line, call: CallId, open: &Open) -> R
         return Err(interrupted.unwrap_or_else(|| CallError::new(Code::CallNoAnswer, "the model said nothing")));
     }
     // Receipt and settlement.
-    finish(seller, Some(line), sale).await
+    finish(seller, Some(line), sale, turn).await
 }
 
 /// From the end of the stream to the end of the call. Also the way of a sale that a crash cut off.
-async fn finish(seller: &Seller, line: Option<&mut Line>, mut sale: Sale) -> Result<Vec<u8>, CallError> {
+async fn finish(
+    seller: &Seller,
+    line: Option<&mut Line>,
+    mut sale: Sale,
+    turn: Turn<'_>,
+) -> Result<Vec<u8>, CallError> {
     if sale.is_empty() {
         sale.forget(seller).await?;
         return Err(CallError::new(Code::CallNoAnswer, "the call was cut off before its first token"));
@@ -95,6 +101,8 @@ async fn finish(seller: &Seller, line: Option<&mut Line>, mut sale: Sale) -> Res
     // Receipt: signed once and written down, so that a repeat settles the very same.
     // Settle: one commit claims the exact charge and pays host and owner; the contributors' part waits in suspense.
     let receipt = bill::settle(seller, &mut sale).await?;
+    // What this call took of the channel is claimed: the next call may begin as soon as the buyer hears of it.
+    drop(turn);
     if let Some(line) = line {
         line.send(Body::Final(receipt.clone())).await?;
     }
@@ -111,10 +119,10 @@ async fn finish(seller: &Seller, line: Option<&mut Line>, mut sale: Sale) -> Res
 /// The first fault; call it again.
 pub async fn settle_abandoned(seller: &Seller, payer: Address, call: CallId) -> Result<(), CallError> {
     let Some(mut sale) = Sale::load(seller, payer, call).await? else { return Ok(()) };
-    let _turn = seller.enter(sale.channel_id(seller), call)?;
+    let turn = seller.enter(sale.channel_id(seller), call)?;
     sale.keep_acknowledged();
     if sale.is_empty() {
         return sale.forget(seller).await;
     }
-    finish(seller, None, sale).await.map(drop)
+    finish(seller, None, sale, turn).await.map(drop)
 }

@@ -1,7 +1,7 @@
 //! The buyer's half of a paid call: find, quote, hold, read, verify the receipt. The host's half is
 //! [`call`](crate::call).
 //!
-//! A purchase is written down before anything is signed for it. A crash leaves a row in [`Table::Buyer`] that names call,
+//! A purchase is written down before anything that was signed for it is sent. A crash leaves a row in [`Table::Buyer`] that names call,
 //! channel and the highest amount that was ever signed; [`Purchase::resume`] opens the same call again, and the host
 //! sends everything that it charged for once more. Nothing beyond one window past what arrived is ever signed.
 
@@ -31,6 +31,9 @@ use crate::error::CallError;
 
 pub use desk::Quoted;
 
+/// How often a call is opened again while the host ends an earlier stream of it, and the silence in between.
+const REOPEN_TRIES: u32 = 40;
+const REOPEN_WAIT_MS: u32 = 100;
 /// Chunks that may be under way.
 const CREDIT: u64 = 64;
 
@@ -237,8 +240,8 @@ impl Purchase {
         if settled || funded {
             record.deposit = None;
         }
-        let mut purchase = Self::begin(buyer, payer, call, record).await?;
-        if settled || purchase.known().await? {
+        let (purchase, known) = Self::reopen(buyer, payer, call, record).await?;
+        if settled || known {
             return Ok(Some(purchase));
         }
         let (old, payer) = (purchase.record.clone(), purchase.payer.clone());
@@ -257,13 +260,37 @@ impl Purchase {
         let Some(mut record) = buyer.unfinished(payer.account.address(), call).await? else { return Ok(None) };
         let settled = buyer.ledger.call(payer.account.address(), call).await?.is_some();
         record.deposit = None;
-        let mut purchase = Self::begin(buyer, payer, call, record).await?;
-        if settled || purchase.known().await? {
+        let (mut purchase, known) = Self::reopen(buyer, payer, call, record).await?;
+        if settled || known {
             purchase.stop().await?;
             return Ok(Some(purchase));
         }
         purchase.finish(Vec::new()).await?;
         Ok(None)
+    }
+
+    /// Opens a call again; true when the host knows it. Where the host still speaks to an earlier life of this buyer, that
+    /// stream is ended first, so that everything it charged for can be sent once more.
+    async fn reopen(
+        buyer: &Arc<Buyer>,
+        payer: Payer,
+        call: CallId,
+        record: BuyerCall,
+    ) -> Result<(Self, bool), CallError> {
+        let mut tries = REOPEN_TRIES;
+        loop {
+            tries -= 1;
+            let mut purchase = Self::begin(buyer, payer.clone(), call, record.clone()).await?;
+            match purchase.known().await {
+                Ok(known) => return Ok((purchase, known)),
+                Err(error) if error.code == Code::CallInProgress && tries > 0 => {
+                    purchase.stop().await?;
+                    // Whatever comes now was meant for the earlier life.
+                    while purchase.hear(REOPEN_WAIT_MS).await?.is_some() {}
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn begin(buyer: &Arc<Buyer>, payer: Payer, call: CallId, record: BuyerCall) -> Result<Self, CallError> {

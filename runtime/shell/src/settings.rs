@@ -305,7 +305,7 @@ impl Settings {
         if let Some((path, mut overlay)) = project {
             if overlay.passphrase.is_some() {
                 let what = format!("{}: `passphrase` does not belong into a project's file", path.display());
-                return Err(Failure::usage(what).advise("give it in the user's file, as a variable or as a flag"));
+                return Err(Failure::usage(what).advise("give it in the user's file or as a variable"));
             }
             overlay.max_spend = overlay.max_spend.filter(|limit| *limit < settings.max_spend.value);
             settings.cover(overlay.beside(&path), &Source::File(path));

@@ -195,7 +195,7 @@ codes! {
 
     AgentDenied = 7001, "agent.denied", 403, 4, None, "the agent's manifest does not grant this; grant it in agent.toml and deploy again";
     AgentOverBudget = 7002, "agent.over_budget", 402, 5, None, "the agent's budget does not cover it; raise the budget or wait";
-    AgentOutOfTime = 7003, "agent.out_of_time", 504, 6, None, "the agent computed for too long and was stopped; its event can be tried again";
+    AgentOutOfTime = 7003, "agent.out_of_time", 504, 6, None, "the agent computed or waited for too long and was stopped; raise limits in agent.toml, or ask again";
     AgentOutOfMemory = 7004, "agent.out_of_memory", 507, 1, None, "the agent asked for more memory than its manifest grants";
     AgentTrapped = 7005, "agent.trapped", 500, 1, None, "the agent's code failed; see its log";
     AgentBadComponent = 7006, "agent.bad_component", 400, 2, None, "the file is not a WebAssembly component of the world agora:agent";
@@ -204,11 +204,11 @@ codes! {
     AgentTooManyCalls = 7009, "agent.too_many_calls", 429, 4, None, "the agent made more host calls in one event than it may";
     AgentTooLarge = 7010, "agent.too_large", 413, 2, None, "a value of the agent is over its limit";
     AgentNotFound = 7011, "agent.not_found", 404, 3, None, "no agent has this name; see `agora agent list`";
-    AgentExists = 7012, "agent.exists", 409, 7, None, "an agent of this name runs already; stop it, or choose another name";
+    AgentExists = 7012, "agent.exists", 409, 7, None, "an agent of this name belongs to somebody else; choose another name";
     AgentFailed = 7013, "agent.failed", 500, 1, None, "the agent answered with an error; see its log";
     AgentStopped = 7014, "agent.stopped", 409, 7, None, "the agent is stopped; deploy it again";
     AgentBadHandle = 7015, "agent.bad_handle", 400, 2, None, "the agent used a quote or stream that it does not have";
-    AgentSuspended = 7016, "agent.suspended", 503, 6, None, "the agent failed too often or ran out of funds and waits; see its log, then deploy it again";
+    AgentSuspended = 7016, "agent.suspended", 503, 6, None, "the agent failed too often in a row; see its log, then deploy it again";
 
     BusBadSubject = 8001, "bus.bad_subject", 400, 2, None, "a subject is agora.v1.NETWORK.PEER.VERB; each part has 1 to 64 of A-Z a-z 0-9 _ -";
     BusFrameTooLarge = 8002, "bus.frame_too_large", 413, 2, None, "a frame has at most 65536 bytes; send several";

@@ -8,7 +8,9 @@ use agora_types::{Address, Amount, Canonical as _, Code};
 use tokio::sync::Mutex;
 
 use super::AgentPorts;
-use super::record::{AgentRecord, EventRow, LineRow, key};
+use super::memo::Memos;
+use super::record::{AgentRecord, EventRow, EventState, LineRow, key};
+use super::step::{Progress, Step};
 use crate::error::CallError;
 use crate::purchase::{Buyer, Payer, Purchase};
 
@@ -124,6 +126,22 @@ impl Book {
             match ended.await {
                 Ok(()) => tracing::info!(agent = %self.name, %call, "an unfinished call is settled"),
                 Err(error) => tracing::warn!(agent = %self.name, %call, %error, "an unfinished call stays"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up every waiting event, because the agent is stopped.
+    pub(crate) async fn give_up_events(&self) -> Result<(), CallError> {
+        for (event, row) in events(&self.ports, &self.name).await? {
+            if row.state == EventState::Waiting {
+                let mut writes = Memos::load(&self.ports, &self.name, &event).await?.forget();
+                let state = EventState::failed(Code::AgentStopped, "the agent was stopped before it was done");
+                let row = EventRow { state, ..row };
+                writes.push(event_row(&self.name, &event, &row));
+                self.ports.buyer.journal.commit(writes).await?;
+                let (agent, event) = (Arc::clone(&self.name), event.into());
+                self.ports.feed.tell(Progress { agent, event, step: Step::Ended(Box::new(row)) });
             }
         }
         Ok(())

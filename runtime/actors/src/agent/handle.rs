@@ -24,6 +24,9 @@ use crate::purchase::Buyer;
 
 /// How long an answer may take; compiling and stopping included.
 const ANSWER: Duration = Duration::from_secs(60);
+/// A refund is asked for again while the host ends the last call.
+const REFUND_TRIES: u32 = 40;
+const REFUND_WAIT: Duration = Duration::from_millis(100);
 /// How long the return of an agent's money may take to enter the log.
 const RETURN_LIFE_S: u64 = 120;
 
@@ -129,6 +132,22 @@ impl AgentsHandle {
         ask(&child, Accept { kind: kind.to_owned(), payload }, ANSWER, "the agent").await
     }
 
+    /// What lies unclaimed in an agent's channels: deposits that it can still spend, or get back.
+    ///
+    /// # Errors
+    /// `agent.not_found`, and faults.
+    pub async fn in_channels(&self, name: &str) -> Result<Amount, CallError> {
+        let record = super::book::read_record(&self.ports, name).await?;
+        let record = record.ok_or_else(|| CallError::new(Code::AgentNotFound, name))?;
+        let payer = self.ports.keys.payer(name).await?;
+        let mut sum = Amount::ZERO;
+        for payee in record.payees {
+            let unclaimed = self.ports.buyer.unclaimed(&payer, payee.listing, payee.host).await?;
+            sum = sum.checked_add(unclaimed).unwrap_or(sum);
+        }
+        Ok(sum)
+    }
+
     /// How an agent stands.
     ///
     /// # Errors
@@ -158,12 +177,19 @@ impl AgentsHandle {
         let (buyer, payer) = (&self.ports.buyer, self.ports.keys.payer(name).await?);
         let book = Book::open(Arc::clone(&self.ports), name).await?;
         book.settle_unfinished(&payer).await?;
+        book.give_up_events().await?;
         let mut refunded = Amount::ZERO;
         for payee in &record.payees {
-            match buyer.refund(&payer, payee.listing, payee.host).await {
-                Ok(amount) => refunded = refunded.checked_add(amount).unwrap_or(refunded),
-                Err(error) if error.code == Code::RefundNoBalance => {}
-                Err(error) => return Err(error),
+            let mut tries = REFUND_TRIES;
+            loop {
+                tries -= 1;
+                match buyer.refund(&payer, payee.listing, payee.host).await {
+                    Ok(amount) => break refunded = refunded.checked_add(amount).unwrap_or(refunded),
+                    Err(error) if error.code == Code::RefundNoBalance => break,
+                    // The host still writes the last call's final receipt.
+                    Err(error) if error.code == Code::ChannelBusy && tries > 0 => tokio::time::sleep(REFUND_WAIT).await,
+                    Err(error) => return Err(error),
+                }
             }
         }
         let returned = self.give_back(&record).await?;

@@ -12,6 +12,7 @@ use agora_types::{CallId, Canonical as _, Code, Hash, ListingId, Signed};
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, State};
+use super::memo::Kept;
 use super::record::{MemoKind, Payee};
 use super::step::Step;
 use crate::error::CallError;
@@ -214,7 +215,9 @@ impl Desk {
         let promised = state.shop.take_quote(handle)?;
         let quoted = promised.quoted()?;
         let args = quoted.quote.request_commit;
-        let (memo, call) = match state.memos.replay::<Bought>(MemoKind::Open, &args)? {
+        let kept = state.memos.replay::<Kept<Bought>>(MemoKind::Open, &args)?;
+        let kept = kept.map(|(memo, answer)| Ok::<_, AgentError>((memo, answer?))).transpose()?;
+        let (memo, call) = match kept {
             Some((_, Bought { call, whole: Some(whole) })) => {
                 state.calls.push(call);
                 if let Some(receipt) = &whole.ended.receipt {
@@ -224,9 +227,12 @@ impl Desk {
             }
             Some((memo, Bought { call, whole: None })) => (memo, call),
             None => {
-                self.may_spend(&promised, &quoted.quote).await?;
+                if let Err(refused) = self.may_spend(&promised, &quoted.quote).await {
+                    state.memos.keep(MemoKind::Open, args, &Kept::<Bought>::Err(refused.clone().into()))?;
+                    return Err(refused);
+                }
                 let call = self.book.ports.buyer.call_id();
-                let memo = state.memos.keep(MemoKind::Open, args, &Bought { call, whole: None })?;
+                let memo = state.memos.keep(MemoKind::Open, args, &Kept::Ok(Bought { call, whole: None }))?;
                 // The intent is durable before anything is signed: after a crash this call is opened again, no other.
                 self.write_intent(state, Payee { listing: quoted.quote.listing, host: quoted.quote.host }).await?;
                 (memo, call)
@@ -342,7 +348,7 @@ impl Desk {
         let (call, charge) = (purchase.call(), said.charge);
         let text = String::from_utf8_lossy(purchase.response()).into_owned();
         let whole = Whole { text, tokens: said.usage.output, ended: ended.clone() };
-        let bought = Bought { call, whole: Some(whole) };
+        let bought: Kept<Bought> = Ok(Bought { call, whole: Some(whole) });
         let writes: Vec<Write> = vec![state.memos.row(memo, MemoKind::Open, args, &bought)];
         self.book.pay(purchase, charge, writes).await?;
         state.spent = state.spent.checked_add(charge).unwrap_or(state.spent);

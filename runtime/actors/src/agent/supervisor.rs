@@ -114,7 +114,9 @@ impl AgentSupervisor {
     async fn halt(&mut self, name: &str) -> Result<(), CallError> {
         if let Some(child) = self.children.remove(name) {
             match ask(&child, Halt, HALT, "the agent").await {
-                Ok(()) => child.wait_for_shutdown().await,
+                // It ends by itself from here on. Waiting for that would wait for this very handler: a supervised actor
+                // ends once its supervisor has heard of it.
+                Ok(()) => {}
                 // One that does not answer is killed; its record says what counts.
                 Err(error) => {
                     tracing::warn!(%name, %error, "an agent is killed");
@@ -149,8 +151,9 @@ impl Message<Run> for AgentSupervisor {
         let before = read_record(&self.ports, &name).await?;
         let lives = before.as_ref().is_some_and(|before| before.status != Status::Stopped);
         let record = match before {
-            Some(before) if lives && before.owner != record.owner => {
-                return Err(CallError::new(Code::AgentExists, name));
+            // A name keeps its account and what the agent remembers, also while it is stopped: they stay its owner's.
+            Some(before) if before.owner != record.owner => {
+                return Err(CallError::new(Code::AgentExists, format!("{name} belongs to {}", before.owner)));
             }
             // The same again, and it runs: a repeat.
             Some(before)

@@ -162,7 +162,8 @@ pub(super) async fn send_again(
     for number in 0..sale.rows.len() {
         while !flow.window.is_open() {
             match line.hear(SILENCE_MS).await? {
-                Heard::Body(Body::Voucher(_)) => {}
+                // Everything here is charged already: a buyer that wants no more still needs it to check the receipt.
+                Heard::Body(Body::Voucher(_) | Body::Failed(_)) => {}
                 Heard::Body(body) => hear(seller, sale, &mut flow, body)?,
                 Heard::Silence => return Err(CallError::new(Code::CallSilent, "the buyer")),
                 Heard::Gap(_) => {}

@@ -169,6 +169,26 @@ impl Buyer {
         Err(CallError::new(Code::WithdrawStarted, "every channel to this listing is being withdrawn"))
     }
 
+    /// What lies unclaimed in the channels between a payer and a listing's host.
+    ///
+    /// # Errors
+    /// The ledger's faults.
+    pub async fn unclaimed(
+        &self,
+        payer: &Payer,
+        listing: agora_types::ListingId,
+        host: Address,
+    ) -> Result<Amount, CallError> {
+        let network = self.ledger.network();
+        let mut sum = Amount::ZERO;
+        for number in 0..CHANNELS_MAX {
+            let config = channel_config(payer, listing, host, network.asset, number);
+            let Some(channel) = self.ledger.channel(config.id(&network)).await? else { break };
+            sum = sum.checked_add(channel.unclaimed()).unwrap_or(sum);
+        }
+        Ok(sum)
+    }
+
     /// Asks the host of a listing for the unspent deposit; answers with what came back.
     ///
     /// # Errors

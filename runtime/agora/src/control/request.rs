@@ -83,6 +83,6 @@ pub enum Request {
         /// Which agent.
         name: String,
     },
-    /// Stops the node once open streams have ended: [`Stopping`](super::Stopping).
+    /// Stops the node; open streams are settled at its next start: [`Stopping`](super::Stopping).
     Shutdown,
 }

@@ -114,7 +114,7 @@ pub(super) fn advise(failure: Failure) -> Failure {
     match failure.code {
         Code::EngineFileMissing => failure.advise("check the path, or fetch a known model with `agora model fetch`"),
         Code::EngineBadModel | Code::EngineWrongHash => {
-            failure.advise("the file is damaged or another one: fetch it again with `agora model fetch`")
+            failure.advise("the file is damaged or another one: remove it, then fetch it with `agora model fetch`")
         }
         _ => failure,
     }

@@ -10,7 +10,7 @@ use agora_shell::keystore::{Cost, Key, KeyKind, KeyStore};
 use agora_shell::secret::Terminal;
 use agora_shell::settings::Source;
 use agora_shell::{Failure, NetworkName, Outcome, Paths, SecretSource, Settings};
-use agora_store::DataFolder;
+use agora_store::{DataFolder, FORMAT};
 use agora_types::command::{Command, Head, KeyKind as Work, KeyProof, KeyStatement, PublicKey, RegisterKey};
 use agora_types::genesis::{Allocation, CHAIN_ID_LIMIT, Genesis, Parameters};
 use agora_types::key::{StatementSigner, WalletKey};
@@ -84,6 +84,12 @@ pub fn open_folder(paths: &Paths, name: &NetworkName) -> Outcome<DataFolder> {
     let path = paths.network(name);
     if !path.join("FORMAT").is_file() {
         return Err(Failure::new(Code::NodeNoNetwork, format!("no network `{name}` at {}", path.display())));
+    }
+    let format = std::fs::read_to_string(path.join("FORMAT")).map_err(Failure::io(&path.join("FORMAT")))?;
+    if format != FORMAT {
+        let format: String = format.trim().chars().take(40).collect();
+        let what = format!("{} has the format `{format}`, this release reads `{}`", path.display(), FORMAT.trim());
+        return Err(Failure::new(Code::NodeFormat, what));
     }
     DataFolder::open(&path).map_err(|fault| failure(&fault, &path))
 }

@@ -225,9 +225,11 @@ impl NodeService {
     async fn deploy(&self, manifest: String, component: &str, owner: Address) -> Answered<Deployed> {
         let bytes = base64::engine::general_purpose::STANDARD.decode(component);
         let bytes = bytes.map_err(|error| failed(Code::WireMalformed, format!("the component: {error}")))?;
-        let view = self.agents_handle()?.deploy(manifest, bytes, owner).await?;
+        let agents = self.agents_handle()?;
+        let view = agents.deploy(manifest, bytes, owner).await?;
         let left = view.budget.saturating_sub(view.used);
-        Ok(Deployed { missing: left.saturating_sub(view.balance), agent: view::agent(view) })
+        let has = view.balance.checked_add(agents.in_channels(&view.name).await?).unwrap_or(view.balance);
+        Ok(Deployed { missing: left.saturating_sub(has), agent: view::agent(view) })
     }
 
     async fn agents(&self) -> Answered<Agents> {

@@ -22,6 +22,7 @@ use serde_json::Value;
 
 #[allow(unused_imports, reason = "each test program uses its part")]
 pub use node::{FakeNode, host_address, main_address, steps};
+#[allow(unused_imports, reason = "each test program uses its part")]
 pub use schema::validate;
 
 /// An exported receipt of another network, with the file that pins that network's keys.
