@@ -25,6 +25,24 @@ pub(crate) fn overspend() -> Result<Vec<u8>, Error> {
     }
 }
 
+/// Opens whatever is on the market, without asking what it may spend.
+pub(crate) fn overspend_market() -> Result<Vec<u8>, Error> {
+    let offers = market::find("", 1)?;
+    let offer = offers.first().ok_or_else(|| Error::new("hostile.no_offer", "the market is empty"))?;
+    let mut stream = inference::open(market::quote(&offer.listing, &Question::new("anything"))?)?;
+    stream.next();
+    Ok(b"opened".to_vec())
+}
+
+/// Buys an answer and fails in the middle of it.
+pub(crate) fn buy_and_fall() -> Result<Vec<u8>, Error> {
+    let offers = market::find("", 1)?;
+    let offer = offers.first().ok_or_else(|| Error::new("hostile.no_offer", "the market is empty"))?;
+    let mut answer = inference::open(market::quote(&offer.listing, &Question::new("anything"))?)?.batches_of(4);
+    answer.next();
+    panic!("fell in the middle of an answer that it pays for")
+}
+
 /// Keeps quotes; answers with the code of the refusal and how many it got.
 pub(crate) fn hoard_quotes(wanted: usize) -> Result<Vec<u8>, Error> {
     let mut kept = Vec::new();

@@ -43,6 +43,8 @@ impl Agent for Hostile {
             "outside" => values::outside(),
             // It spends what it has not, and uses what it has not.
             "overspend" => handles::overspend(),
+            "overspend-market" => handles::overspend_market(),
+            "buy-and-fall" => handles::buy_and_fall(),
             "hoard-quotes" => handles::hoard_quotes(amount),
             "hoard-streams" => handles::hoard_streams(amount),
             "open-twice" => handles::open_twice(),
