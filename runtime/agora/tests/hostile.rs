@@ -87,7 +87,7 @@ fn a_model_that_is_not_one_is_named_with_its_own_code() {
     up(cut.to_str().unwrap()).failed(Code::EngineBadModel);
     std::fs::write(&cut, "no model at all, and long enough to be looked at").unwrap();
     up(cut.to_str().unwrap()).failed(Code::EngineBadModel);
-    up("no-such-model").failed(Code::NodeConfig);
+    up("no-such-model").failed(Code::EngineFileMissing);
 }
 
 #[test]

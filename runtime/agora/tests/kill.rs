@@ -15,7 +15,8 @@ struct Dice(u64);
 
 impl Dice {
     fn new() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = since.as_secs() ^ u64::from(since.subsec_nanos()) << 20;
         let seed = std::env::var("AGORA_SEED").ok().map_or(now, |text| text.parse().expect("AGORA_SEED is a number"));
         println!("AGORA_SEED={seed}");
         Self(seed | 1)

@@ -124,7 +124,7 @@ impl Ground {
         for index in 0..2 * calls {
             let index = index.to_string();
             let shown = self.json(&["receipt", "show", &index]);
-            if shown["provisional"]["index"].to_string() != index {
+            if shown["provisional"]["index"].as_u64().is_none_or(|first| first.to_string() != index) {
                 continue;
             }
             let receipt = &shown["provisional"]["receipt"];
