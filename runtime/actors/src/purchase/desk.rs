@@ -1,13 +1,14 @@
 //! Before a purchase: the quote, and the channel that will pay it. After it: the unspent deposit back.
 
 use agora_catalog::{Listing, Quote};
+use agora_channels::Channel;
 use agora_economy::ports::bus::ask::{self, Ask, QuoteAsk, RefundAsk, Reply};
 use agora_inference_api::Request;
 use agora_receipts::receipt::commit;
 use agora_types::batch::Entry;
 use agora_types::channel::{ChannelConfig, Voucher, WITHDRAW_DELAY_MIN_S};
 use agora_types::command::{Command, Deposit, KeyKind};
-use agora_types::{Address, Amount, Canonical as _, Code, Hash, Signed};
+use agora_types::{Address, Amount, Canonical as _, Code, Hash, ListingId, Signed};
 
 use super::{Buyer, Payer, channel_salt};
 use crate::clock::random;
@@ -169,46 +170,45 @@ impl Buyer {
         Err(CallError::new(Code::WithdrawStarted, "every channel to this listing is being withdrawn"))
     }
 
+    /// The channels between a payer and a listing's host, as far as they were ever opened.
+    async fn channels(
+        &self,
+        payer: &Payer,
+        listing: ListingId,
+        host: Address,
+    ) -> Result<Vec<(ChannelConfig, Channel)>, CallError> {
+        let network = self.ledger.network();
+        let mut found = Vec::new();
+        for number in 0..CHANNELS_MAX {
+            let config = channel_config(payer, listing, host, network.asset, number);
+            let Some(channel) = self.ledger.channel(config.id(&network)).await? else { break };
+            found.push((config, channel));
+        }
+        Ok(found)
+    }
+
     /// What lies unclaimed in the channels between a payer and a listing's host.
     ///
     /// # Errors
     /// The ledger's faults.
-    pub async fn unclaimed(
-        &self,
-        payer: &Payer,
-        listing: agora_types::ListingId,
-        host: Address,
-    ) -> Result<Amount, CallError> {
-        let network = self.ledger.network();
-        let mut sum = Amount::ZERO;
-        for number in 0..CHANNELS_MAX {
-            let config = channel_config(payer, listing, host, network.asset, number);
-            let Some(channel) = self.ledger.channel(config.id(&network)).await? else { break };
-            sum = sum.checked_add(channel.unclaimed()).unwrap_or(sum);
-        }
-        Ok(sum)
+    pub async fn unclaimed(&self, payer: &Payer, listing: ListingId, host: Address) -> Result<Amount, CallError> {
+        let channels = self.channels(payer, listing, host).await?;
+        let sum = Amount::checked_sum(channels.iter().map(|(_, channel)| channel.unclaimed()));
+        Ok(sum.expect("channels hold no more than exists"))
     }
 
     /// Asks the host of a listing for the unspent deposit; answers with what came back.
     ///
     /// # Errors
     /// The host's refusal; `channel.not_found`, `channel.refund_no_balance` when nothing is there.
-    pub async fn refund(
-        &self,
-        payer: &Payer,
-        listing: agora_types::ListingId,
-        host: Address,
-    ) -> Result<Amount, CallError> {
+    pub async fn refund(&self, payer: &Payer, listing: ListingId, host: Address) -> Result<Amount, CallError> {
         let network = self.ledger.network();
         let mut back = Amount::ZERO;
-        for number in 0..CHANNELS_MAX {
-            let config = channel_config(payer, listing, host, network.asset, number);
-            let id = config.id(&network);
-            let Some(channel) = self.ledger.channel(id).await? else { break };
+        for (config, channel) in self.channels(payer, listing, host).await? {
             if channel.unclaimed().is_zero() {
                 continue;
             }
-            let voucher = Voucher::sign(&network, id, channel.total_claimed, &payer.session);
+            let voucher = Voucher::sign(&network, config.id(&network), channel.total_claimed, &payer.session);
             let ask = Ask::Refund(Box::new(RefundAsk { config, voucher }));
             match self.ask(&host, &ask).await? {
                 Reply::Refunded(amount) => back = back.checked_add(amount).unwrap_or(back),
@@ -221,13 +221,7 @@ impl Buyer {
 }
 
 /// The numbered channel between a payer and a listing's host.
-fn channel_config(
-    payer: &Payer,
-    listing: agora_types::ListingId,
-    host: Address,
-    asset: Address,
-    number: u8,
-) -> ChannelConfig {
+fn channel_config(payer: &Payer, listing: ListingId, host: Address, asset: Address, number: u8) -> ChannelConfig {
     ChannelConfig {
         payer: payer.account.address(),
         payer_authorizer: payer.session.address(),
