@@ -1,7 +1,7 @@
 //! Agents: programs that handle one event at a time, with a budget, under supervision.
 //!
 //! An event is written down before it is accepted, and handled once: what its host calls were answered is kept
-//! (see [`desk`]'s table), so that after a crash the event goes the same way and pays nothing twice. An event that fails
+//! (the table stands in `agent/desk.rs`), so that after a crash the event goes the same way and pays nothing twice. An event that fails
 //! is not tried again; an agent that fails [`FAILURES_MAX`] times in a row is suspended, since each try may spend. An
 //! agent has an account of its own, whose balance is all that it can ever lose; keys never enter the sandbox.
 

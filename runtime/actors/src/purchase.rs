@@ -22,7 +22,9 @@ use agora_receipts::receipt::commit;
 use agora_types::batch::Entry;
 use agora_types::channel::{ChannelConfig, Voucher};
 use agora_types::key::WalletKey;
-use agora_types::{Address, Amount, CallId, Canonical, ChannelId, Code, Hash, ListingId, Signed, Timestamp, Usage};
+use agora_types::{
+    Address, Amount, CallId, Canonical, ChannelId, Code, Hash, ListingId, QuoteId, Signed, Timestamp, Usage,
+};
 use minicbor::{Decode, Encode};
 
 use crate::call::{Heard, Line, SILENCE_MS, spent, window_end};
@@ -223,7 +225,8 @@ impl Purchase {
             authorised,
             opened_at: buyer.clock.now(),
         };
-        Self::begin(buyer, payer, call, record).await
+        let quote = record.quote.id;
+        Self::begin(buyer, payer, call, record, quote).await
     }
 
     /// Opens an unfinished call again after a crash: everything that was charged for arrives once more, then the
@@ -240,7 +243,8 @@ impl Purchase {
         if settled || funded {
             record.deposit = None;
         }
-        let (purchase, known) = Self::reopen(buyer, payer, call, record).await?;
+        let quote = record.quote.id;
+        let (purchase, known) = Self::reopen(buyer, payer, call, record, quote).await?;
         if settled || known {
             return Ok(Some(purchase));
         }
@@ -260,9 +264,9 @@ impl Purchase {
         let Some(mut record) = buyer.unfinished(payer.account.address(), call).await? else { return Ok(None) };
         let settled = buyer.ledger.call(payer.account.address(), call).await?.is_some();
         record.deposit = None;
-        let (mut purchase, known) = Self::reopen(buyer, payer, call, record).await?;
+        // Without a quote the host begins nothing: it sends what it charged for, or knows nothing.
+        let (purchase, known) = Self::reopen(buyer, payer, call, record, QuoteId::ZERO).await?;
         if settled || known {
-            purchase.stop().await?;
             return Ok(Some(purchase));
         }
         purchase.finish(Vec::new()).await?;
@@ -276,11 +280,12 @@ impl Purchase {
         payer: Payer,
         call: CallId,
         record: BuyerCall,
+        quote: QuoteId,
     ) -> Result<(Self, bool), CallError> {
         let mut tries = REOPEN_TRIES;
         loop {
             tries -= 1;
-            let mut purchase = Self::begin(buyer, payer.clone(), call, record.clone()).await?;
+            let mut purchase = Self::begin(buyer, payer.clone(), call, record.clone(), quote).await?;
             match purchase.known().await {
                 Ok(known) => return Ok((purchase, known)),
                 Err(error) if error.code == Code::CallInProgress && tries > 0 => {
@@ -293,7 +298,13 @@ impl Purchase {
         }
     }
 
-    async fn begin(buyer: &Arc<Buyer>, payer: Payer, call: CallId, record: BuyerCall) -> Result<Self, CallError> {
+    async fn begin(
+        buyer: &Arc<Buyer>,
+        payer: Payer,
+        call: CallId,
+        record: BuyerCall,
+        quote: QuoteId,
+    ) -> Result<Self, CallError> {
         let network = buyer.ledger.network();
         let account = payer.account.address();
         let down = ask::stream_down(network.chain_id, &account, &call)?;
@@ -305,17 +316,17 @@ impl Purchase {
         let mut purchase = Self { buyer, payer, call, record, line, window, usage, response: Vec::new(), heard: None };
         // Written down before anything is signed.
         purchase.write(Vec::new()).await?;
-        purchase.send_open().await?;
+        purchase.send_open(quote).await?;
         Ok(purchase)
     }
 
-    async fn send_open(&mut self) -> Result<(), CallError> {
+    async fn send_open(&mut self, quote: QuoteId) -> Result<(), CallError> {
         let (record, network) = (&self.record, self.buyer.ledger.network());
         let open = Open {
             channel: record.config.clone(),
             deposit: record.deposit.clone(),
             voucher: self.voucher(record.authorised),
-            quote: record.quote.id,
+            quote,
             request_hash: record.quote.request_commit,
             salt: record.salt,
             request: record.request.clone(),
