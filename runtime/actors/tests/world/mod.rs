@@ -290,7 +290,7 @@ impl World {
     }
 
     /// What the host actor does: answers questions, serves opened streams.
-    async fn listen(&mut self) {
+    pub(crate) async fn listen(&mut self) {
         let network = self.ledger.network.chain_id;
         let account = key(HOST).address();
         let asks = host_ask(network, &account).unwrap();
@@ -359,6 +359,11 @@ impl World {
 
     /// Ends the process, as far as a test can: nothing runs on, files are closed.
     pub(crate) async fn end(mut self) {
+        self.silence().await;
+    }
+
+    /// Nobody answers any more on the host's side, until it listens again.
+    pub(crate) async fn silence(&mut self) {
         if let Some(host) = self.host.take() {
             host.abort();
             let _ = host.await;
