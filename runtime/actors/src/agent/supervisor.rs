@@ -150,7 +150,7 @@ impl Message<Run> for AgentSupervisor {
     async fn handle(&mut self, Run { name, record }: Run, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
         let before = read_record(&self.ports, &name).await?;
         let lives = before.as_ref().is_some_and(|before| before.status != Status::Stopped);
-        let record = match before {
+        match before {
             // A name keeps its account and what the agent remembers, also while it is stopped: they stay its owner's.
             Some(before) if before.owner != record.owner => {
                 return Err(CallError::new(Code::AgentExists, format!("{name} belongs to {}", before.owner)));
@@ -163,6 +163,14 @@ impl Message<Run> for AgentSupervisor {
             {
                 return Ok(before);
             }
+            Some(_) | None => {}
+        }
+        if self.children.len() >= AGENTS_MAX {
+            return Err(CallError::new(Code::NodeBusy, format!("{AGENTS_MAX} agents run on this node")));
+        }
+        self.halt(&name).await?;
+        // Read once it stands still: until then the old version may have paid and handled more.
+        let record = match read_record(&self.ports, &name).await? {
             // What it spent since it was first deployed still counts.
             Some(before) => AgentRecord {
                 spent: if lives { before.spent } else { record.spent },
@@ -173,10 +181,6 @@ impl Message<Run> for AgentSupervisor {
             },
             None => record,
         };
-        if self.children.len() >= AGENTS_MAX {
-            return Err(CallError::new(Code::NodeBusy, format!("{AGENTS_MAX} agents run on this node")));
-        }
-        self.halt(&name).await?;
         self.ports.buyer.journal.commit(vec![record_row(&name, &record)]).await?;
         self.spawn(&name).await;
         Ok(record)
