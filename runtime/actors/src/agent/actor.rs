@@ -3,12 +3,14 @@
 //! The actor holds nothing of value: record, events and kept answers are on disk. When an event's end could not be
 //! written it stops with a fault, and its supervisor starts it from disk.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agora_economy::ports::state::{Table, Write};
 use agora_sandbox_api::{Event, Manifest, Program};
 use agora_types::{Code, CommandId};
+use futures::FutureExt as _;
 use kameo::Actor;
 use kameo::actor::{ActorRef, WeakActorRef};
 use kameo::message::{Context, Message};
@@ -113,10 +115,15 @@ impl AgentActor {
         // nobody will take them up again.
         self.settled = true;
         self.running = Some(tokio::spawn(async move {
-            let ended = match next {
-                Some((event, row)) => work.handle(&event, row).await.err(),
-                None => work.settle_rest().await.err(),
+            let work = async {
+                match next {
+                    Some((event, row)) => work.handle(&event, row).await.err(),
+                    None => work.settle_rest().await.err(),
+                }
             };
+            // A bug below must be heard of, or the agent would wait for its own event for ever.
+            let ended = AssertUnwindSafe(work).catch_unwind().await;
+            let ended = ended.unwrap_or_else(|_| Some(CallError::new(Code::AgentTrapped, "a panic in an event")));
             if let Some(myself) = myself.upgrade() {
                 let _ = myself.tell(Ended(ended)).await;
             }
