@@ -185,7 +185,9 @@ impl Message<Accept> for AgentActor {
         }
         let buyer = &book.ports.buyer;
         let now = buyer.clock.now();
-        // Time-ordered, so that rows are in the order of arrival.
+        // Time-ordered, so that rows are in the order of arrival: also within a millisecond, and by a clock that fell back.
+        let after = all.last().map(|(_, row)| row.received_at.plus_nanos(1_000_000));
+        let now = after.map_or(now, |after| now.max(after));
         let id = CommandId::ordered(now, random(buyer.random.as_ref())).to_string();
         let event = id.trim_start_matches("0x").to_owned();
         let state = EventState::Waiting;
