@@ -12,7 +12,7 @@ use agora_sandbox_api::{Event, Manifest, Program};
 use agora_types::{Code, CommandId};
 use futures::FutureExt as _;
 use kameo::Actor;
-use kameo::actor::{ActorRef, WeakActorRef};
+use kameo::actor::ActorRef;
 use kameo::message::{Context, Message};
 use tokio::task::JoinHandle;
 
@@ -39,7 +39,8 @@ pub(crate) struct AgentActor {
     running: Option<JoinHandle<()>>,
     /// True once the calls of an earlier life have been seen to.
     settled: bool,
-    myself: WeakActorRef<Self>,
+    /// Not a weak one: after a restart nobody else holds the actor, and a weak one finds nobody.
+    myself: ActorRef<Self>,
 }
 
 /// What an event is handled with.
@@ -82,7 +83,7 @@ impl Actor for AgentActor {
         let program = program.map_err(|error| CallError::new(Code::AgentBadComponent, error.to_string()))??;
         let payer = ports.keys.payer(&settings.name).await?;
         let work = Arc::new(Work { book, program, manifest, payer });
-        let mut actor = Self { work, running: None, settled: false, myself: myself.downgrade() };
+        let mut actor = Self { work, running: None, settled: false, myself };
         actor.next().await?;
         Ok(actor)
     }
@@ -124,9 +125,7 @@ impl AgentActor {
             // A bug below must be heard of, or the agent would wait for its own event for ever.
             let ended = AssertUnwindSafe(work).catch_unwind().await;
             let ended = ended.unwrap_or_else(|_| Some(CallError::new(Code::AgentTrapped, "a panic in an event")));
-            if let Some(myself) = myself.upgrade() {
-                let _ = myself.tell(Ended(ended)).await;
-            }
+            let _ = myself.tell(Ended(ended)).await;
         }));
         Ok(())
     }

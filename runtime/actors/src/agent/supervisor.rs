@@ -30,7 +30,8 @@ const HALT: Duration = Duration::from_secs(10);
 pub struct AgentSupervisor {
     ports: Arc<AgentPorts>,
     children: BTreeMap<String, ActorRef<AgentActor>>,
-    myself: WeakActorRef<Self>,
+    /// Not a weak one: after a restart nobody else holds the actor, and a weak one finds nobody.
+    myself: ActorRef<Self>,
 }
 
 /// The child of a running agent.
@@ -50,7 +51,7 @@ impl Actor for AgentSupervisor {
     type Error = CallError;
 
     async fn on_start(ports: Arc<AgentPorts>, myself: ActorRef<Self>) -> Result<Self, CallError> {
-        let mut supervisor = Self { ports, children: BTreeMap::new(), myself: myself.downgrade() };
+        let mut supervisor = Self { ports, children: BTreeMap::new(), myself };
         let rows = supervisor.ports.buyer.journal.list(Table::Agents, Vec::new(), AGENTS_MAX).await?;
         for (name, bytes) in rows {
             let name = String::from_utf8_lossy(&name).into_owned();
@@ -85,9 +86,8 @@ impl Actor for AgentSupervisor {
 
 impl AgentSupervisor {
     async fn spawn(&mut self, name: &str) {
-        let Some(myself) = self.myself.upgrade() else { return };
         let settings = AgentSettings { ports: Arc::clone(&self.ports), name: name.into() };
-        let child = AgentActor::supervise(&myself, settings)
+        let child = AgentActor::supervise(&self.myself, settings)
             .restart_policy(RestartPolicy::Transient)
             .restart_limit(RESTARTS_MAX, RESTART_WINDOW)
             .spawn()

@@ -8,7 +8,7 @@ use agora_types::Code;
 use agora_types::batch::Batch;
 use agora_types::genesis::Genesis;
 use kameo::Actor;
-use kameo::actor::{ActorRef, WeakActorRef};
+use kameo::actor::ActorRef;
 use kameo::message::{Context, Message};
 use kameo::reply::{DelegatedReply, ReplySender};
 
@@ -89,7 +89,8 @@ type Reply = Result<Answers, LedgerError>;
 pub struct LedgerActor {
     node: LedgerNode,
     clock: Arc<dyn Clock>,
-    myself: WeakActorRef<Self>,
+    /// Not a weak one: after a restart nobody else holds the actor, and a weak one finds nobody.
+    myself: ActorRef<Self>,
     waiting: Vec<(Vec<Verified>, Option<ReplySender<Reply>>)>,
     entries: usize,
 }
@@ -101,7 +102,7 @@ impl Actor for LedgerActor {
     async fn on_start(settings: LedgerSettings, myself: ActorRef<Self>) -> Result<Self, LedgerFault> {
         let store = (settings.open)()?;
         let node = LedgerNode::open(&settings.genesis, store, settings.snapshot_every)?;
-        Ok(Self { node, clock: settings.clock, myself: myself.downgrade(), waiting: Vec::new(), entries: 0 })
+        Ok(Self { node, clock: settings.clock, myself, waiting: Vec::new(), entries: 0 })
     }
 }
 
@@ -117,7 +118,7 @@ impl Message<Submit> for LedgerActor {
         self.entries += group.len();
         self.waiting.push((group, sender));
         // The flush queues up behind everything that has arrived by now: idle, it commits at once; busy, a whole group.
-        let queued = || self.myself.upgrade().is_some_and(|myself| myself.tell(Flush).try_send().is_ok());
+        let queued = || self.myself.tell(Flush).try_send().is_ok();
         if first && !queued() {
             self.flush();
         }
