@@ -47,6 +47,8 @@ struct Faults {
     appends: AtomicU64,
     first: AtomicU64,
     count: AtomicU64,
+    /// How often the file was opened in vain.
+    locked: AtomicU64,
     persists: bool,
 }
 
@@ -114,7 +116,11 @@ impl House {
         let state = opened(|| RedbState::open(&folder.join("state.redb")));
         let (path, faults) = (folder.to_path_buf(), Arc::clone(faults));
         // As a node's program opens it: without a second try.
-        let open_log: OpenLog = Arc::new(move || Ok(Box::new(Flaky(log(&path)?, Arc::clone(&faults)))));
+        let open_log: OpenLog = Arc::new(move || {
+            let opened = log(&path);
+            faults.locked.fetch_add(u64::from(opened.is_err()), Ordering::SeqCst);
+            Ok(Box::new(Flaky(opened?, Arc::clone(&faults))))
+        });
         let clock = Steady::new(kit.now.plus_secs(1 + round * 20), round << 32);
         let node = Node::start(NodeParts {
             genesis: Arc::new(kit.genesis),
@@ -241,6 +247,7 @@ async fn a_node_survives_a_log_that_fails_once_at_any_append_of_a_call() {
         assert_eq!(view.record.spent, spent, "{at}");
         assert_eq!(stopped.returned.atoms(), FUND.atoms() - spent.atoms(), "{at}: an atom is missing");
         assert_eq!(house.stop().await.0, 2, "{at}");
+        assert_eq!(faults.locked.load(Ordering::SeqCst), 0, "{at}: a start found the file still open");
     }
 }
 
