@@ -306,16 +306,14 @@ async fn a_host_settles_what_a_crash_cut_off_for_what_was_acknowledged_once_the_
     assert!(claimed >= charge(32) && claimed <= charge(70), "{claimed}");
     // The same host gives the rest back, and says what it sells.
     let back = refunded(&world, &quoted).await;
-    assert_eq!(back.atoms() + world.balance(&key(PAYER).address()) - back.atoms() + claimed.atoms(), all_of_it());
+    assert!(!back.is_zero());
+    let left = world.balance(&key(PAYER).address());
+    assert_eq!(left + claimed.atoms(), Amount::from_open(1_000).atoms(), "an atom is missing");
     assert_eq!(world.quote(5).await.unwrap().quote.listing, quoted.quote.listing);
     world.audit();
     host.stop_gracefully().await.unwrap();
     host.wait_for_shutdown().await;
     world.end().await;
-}
-
-fn all_of_it() -> u128 {
-    Amount::from_open(1_000).atoms()
 }
 
 /// The unspent deposit, once the host has closed its books on the call.
