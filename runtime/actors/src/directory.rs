@@ -13,7 +13,7 @@ use agora_economy::ports::ledger::Ledger;
 use agora_economy::ports::state::{Journal, Table, Write};
 use agora_types::{Code, ListingId, Signed};
 use kameo::Actor;
-use kameo::actor::{ActorRef, WeakActorRef};
+use kameo::actor::ActorRef;
 use kameo::message::{Context, Message};
 
 use crate::ask::ask;
@@ -78,7 +78,7 @@ impl Actor for DirectoryActor {
             }
         }
         let changes = settings.bus.watch(BUCKET, CHANGES).await?;
-        let watch = tokio::spawn(listen(changes, myself.downgrade())).abort_handle();
+        let watch = tokio::spawn(listen(changes, myself)).abort_handle();
         Ok(Self { settings, known, watch })
     }
 }
@@ -89,10 +89,10 @@ impl Drop for DirectoryActor {
     }
 }
 
-async fn listen(mut changes: Box<dyn Inbox<KeyChange>>, directory: WeakActorRef<DirectoryActor>) {
+// It holds the actor itself: after a restart, nobody else does. It ends with the actor.
+async fn listen(mut changes: Box<dyn Inbox<KeyChange>>, directory: ActorRef<DirectoryActor>) {
     loop {
         let heard = changes.next(TIMEOUT_MS_MAX).await;
-        let Some(directory) = directory.upgrade() else { return };
         let told = match heard {
             Ok(Received::Item(change)) => directory.tell(Heard(change)).await.is_ok(),
             Err(error) if error.code == Code::BusTimeout => true,

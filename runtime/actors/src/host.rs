@@ -14,7 +14,7 @@ use agora_economy::ports::bus::frame::{Body, Failed, Frame, Open};
 use agora_economy::ports::bus::{Inbox, Message as BusMessage, Pattern, Received, TIMEOUT_MS_MAX};
 use agora_types::{Address, CallId, Canonical as _, Code, Timestamp};
 use kameo::Actor;
-use kameo::actor::{ActorRef, WeakActorRef};
+use kameo::actor::ActorRef;
 use kameo::message::{Context, Message};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
@@ -84,9 +84,9 @@ impl Actor for HostActor {
         let asks = bus.subscribe(&Pattern::from(&host_ask(network, &account)?), WAITING_MAX).await?;
         let opens = bus.subscribe(&Pattern::from(&host_open(network, &account)?), WAITING_MAX).await?;
         let ears = vec![
-            tokio::spawn(listen(asks, myself.downgrade(), Heard::Asked)).abort_handle(),
-            tokio::spawn(listen(opens, myself.downgrade(), Heard::Opened)).abort_handle(),
-            tokio::spawn(tick(myself.downgrade())).abort_handle(),
+            tokio::spawn(listen(asks, myself.clone(), Heard::Asked)).abort_handle(),
+            tokio::spawn(listen(opens, myself.clone(), Heard::Opened)).abort_handle(),
+            tokio::spawn(tick(myself.clone())).abort_handle(),
         ];
         Ok(Self {
             settings,
@@ -106,10 +106,10 @@ impl Drop for HostActor {
     }
 }
 
-async fn listen(mut inbox: Box<dyn Inbox<BusMessage>>, host: WeakActorRef<HostActor>, make: fn(BusMessage) -> Heard) {
+// The ears hold the actor itself: after a restart, nobody else does. They end with it.
+async fn listen(mut inbox: Box<dyn Inbox<BusMessage>>, host: ActorRef<HostActor>, make: fn(BusMessage) -> Heard) {
     loop {
         let heard = inbox.next(TIMEOUT_MS_MAX).await;
-        let Some(host) = host.upgrade() else { return };
         match heard {
             Ok(Received::Item(message)) => {
                 if host.tell(make(message)).await.is_err() {
@@ -126,12 +126,11 @@ async fn listen(mut inbox: Box<dyn Inbox<BusMessage>>, host: WeakActorRef<HostAc
     }
 }
 
-async fn tick(host: WeakActorRef<HostActor>) {
+async fn tick(host: ActorRef<HostActor>) {
     let mut every = tokio::time::interval(ROUND);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        let Some(host) = host.upgrade() else { return };
         if host.tell(Round).await.is_err() {
             return;
         }

@@ -351,6 +351,10 @@ impl Purchase {
                 ) => Ok(false),
                 _ => Err(said(&failed)),
             },
+            // The middle of a stream: the host still speaks to an earlier life of this buyer.
+            Some(body) if matches!(&body, Body::NeedVoucher(_)) || matches!(&body, Body::Chunk(chunk) if chunk.seq > 0) => {
+                Err(CallError::new(Code::CallInProgress, self.call.to_string()))
+            }
             Some(body) => {
                 self.heard = Some(body);
                 Ok(true)
@@ -385,6 +389,9 @@ impl Purchase {
                 Some(Body::Final(receipt)) => {
                     return Ok(Some(Arrived::Receipt(Box::new(self.verify(&receipt)?))));
                 }
+                // It is this very stream that is in progress, heard from its first chunk on.
+                Some(Body::Failed(failed))
+                    if failed.code() == Some(Code::CallInProgress) && !self.response.is_empty() => {}
                 Some(Body::Failed(failed)) => return Err(said(&failed)),
                 Some(Body::Open(_) | Body::Credit(_) | Body::Voucher(_)) => {}
             }

@@ -5,12 +5,13 @@
 
 use std::fs;
 
+use agora_actors::agent::record::{AgentRecord, EventRow, EventState, LineRow, MemoKind, MemoRow, Payee, Status};
 use agora_actors::call::{ChunkRow, Phase, SellerCall};
-use agora_actors::purchase::BuyerCall;
+use agora_actors::purchase::{BuyerCall, OpeningRow};
 use agora_catalog::{Quote, TokenCaps};
 use agora_economy::testkit::{HOST, Kit, PAYER, atoms, key};
 use agora_receipts::receipt::Decoding;
-use agora_types::{Canonical, Hash, Prices, QuoteId, Usage};
+use agora_types::{CallId, Canonical, Code, Hash, Prices, QuoteId, Usage};
 
 /// A schema with the words that it builds on.
 fn schema(kind: &str) -> String {
@@ -25,6 +26,7 @@ fn schema(kind: &str) -> String {
     let parts = match kind {
         "seller-call" => vec![own, quote, word("channel-config"), word("voucher"), word("common")],
         "buyer-call" => vec![own, quote, word("entry"), word("command"), word("voucher"), word("common")],
+        "agent" | "agent-event" | "agent-call" | "agent-line" => vec![own, word("common")],
         _ => vec![own],
     };
     parts.join("\n")
@@ -97,6 +99,64 @@ fn buyer_calls() -> Vec<(&'static str, BuyerCall)> {
     vec![("buyer-call", plain.clone()), ("buyer-call-deposit", BuyerCall { deposit, ..plain })]
 }
 
+fn agents() -> Vec<(&'static str, AgentRecord)> {
+    let running = AgentRecord {
+        manifest: "name = \"reader\"".into(),
+        component: Hash::sha256("component"),
+        owner: key(PAYER).address(),
+        account: key(HOST).address(),
+        status: Status::Running,
+        spent: atoms(u128::from(u64::MAX) + 1),
+        handled: 7,
+        failures: 0,
+        failure: None,
+        deployed_at: Kit::default().now,
+        payees: Vec::new(),
+        next_line: 300,
+    };
+    let failure = Some("agent.trapped: unreachable".to_owned());
+    let payees = vec![Payee { listing: Kit::listing(), host: key(HOST).address() }];
+    let suspended = AgentRecord { status: Status::Suspended, failures: 5, failure, payees, ..running.clone() };
+    vec![("agent", running), ("agent-suspended", suspended)]
+}
+
+fn agent_events() -> Vec<(&'static str, EventRow)> {
+    let row = |state, calls: &[u8], spent| EventRow {
+        kind: "message".into(),
+        payload: b"What is salvage?".to_vec(),
+        received_at: Kit::default().now,
+        state,
+        calls: calls.iter().map(|call| CallId::new([*call; 16])).collect(),
+        spent: atoms(spent),
+    };
+    let failed = EventState::Failed { code: Code::AgentFailed.number(), what: "it went another way".into() };
+    vec![
+        ("agent-event-waiting", row(EventState::Waiting, &[], 0)),
+        ("agent-event-done", row(EventState::Done(b"A reward.".to_vec()), &[7, 8], 900)),
+        ("agent-event-failed", row(failed, &[7], 100)),
+    ]
+}
+
+fn agent_calls() -> Vec<(&'static str, MemoRow)> {
+    let kinds = [
+        ("agent-call-find", MemoKind::Find),
+        ("agent-call-quote", MemoKind::Quote),
+        ("agent-call-budget", MemoKind::Budget),
+        ("agent-call-open", MemoKind::Open),
+        ("agent-call-now", MemoKind::Now),
+    ];
+    let row = |kind| MemoRow { kind, args: Hash::sha256("arguments"), answer: b"{\"Ok\":[]}".to_vec() };
+    kinds.into_iter().map(|(name, kind)| (name, row(kind))).collect()
+}
+
+fn agent_line() -> LineRow {
+    LineRow { time: Kit::default().now, level: 1, text: "answered".into() }
+}
+
+fn opening() -> OpeningRow {
+    OpeningRow { salt: [0x41; 16], request: b"What is salvage?".to_vec(), response: b"A reward.".to_vec() }
+}
+
 fn check<T: Canonical + PartialEq + std::fmt::Debug>(name: &str, value: &T, schema: &str) {
     let bytes = value.to_bytes();
     let text = hex::encode(&bytes);
@@ -145,6 +205,25 @@ fn the_buyers_row_keeps_its_bytes_and_is_described_by_its_schema() {
 }
 
 #[test]
+fn the_agents_rows_keep_their_bytes_and_are_described_by_their_schemas() {
+    for (name, row) in agents() {
+        check(name, &row, &schema("agent"));
+    }
+    for (name, row) in agent_events() {
+        check(name, &row, &schema("agent-event"));
+    }
+    for (name, row) in agent_calls() {
+        check(name, &row, &schema("agent-call"));
+    }
+    check("agent-line", &agent_line(), &schema("agent-line"));
+}
+
+#[test]
+fn the_evidence_of_a_receipt_keeps_its_bytes_and_is_described_by_its_schema() {
+    check("opening", &opening(), &schema("opening"));
+}
+
+#[test]
 fn the_smallest_chunk_is_what_the_text_of_the_format_says() {
     // {0: {0: 0, 1: 0, 2: 0, 3: 0}, 1: h''}
     let row = ChunkRow { usage: Usage::default(), data: Vec::new() };
@@ -161,6 +240,11 @@ fn no_schema_describes_another_kind() {
         ("seller-call", seller_calls()[0].1.to_bytes()),
         ("seller-chunk", chunk().to_bytes()),
         ("buyer-call", buyer_calls()[0].1.to_bytes()),
+        ("agent", agents()[0].1.to_bytes()),
+        ("agent-event", agent_events()[0].1.to_bytes()),
+        ("agent-call", agent_calls()[0].1.to_bytes()),
+        ("agent-line", agent_line().to_bytes()),
+        ("opening", opening().to_bytes()),
     ];
     for (kind, _) in &rows {
         for (other, bytes) in &rows {

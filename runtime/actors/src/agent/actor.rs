@@ -3,14 +3,16 @@
 //! The actor holds nothing of value: record, events and kept answers are on disk. When an event's end could not be
 //! written it stops with a fault, and its supervisor starts it from disk.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agora_economy::ports::state::{Table, Write};
 use agora_sandbox_api::{Event, Manifest, Program};
 use agora_types::{Code, CommandId};
+use futures::FutureExt as _;
 use kameo::Actor;
-use kameo::actor::{ActorRef, WeakActorRef};
+use kameo::actor::ActorRef;
 use kameo::message::{Context, Message};
 use tokio::task::JoinHandle;
 
@@ -37,7 +39,8 @@ pub(crate) struct AgentActor {
     running: Option<JoinHandle<()>>,
     /// True once the calls of an earlier life have been seen to.
     settled: bool,
-    myself: WeakActorRef<Self>,
+    /// Not a weak one: after a restart nobody else holds the actor, and a weak one finds nobody.
+    myself: ActorRef<Self>,
 }
 
 /// What an event is handled with.
@@ -80,7 +83,7 @@ impl Actor for AgentActor {
         let program = program.map_err(|error| CallError::new(Code::AgentBadComponent, error.to_string()))??;
         let payer = ports.keys.payer(&settings.name).await?;
         let work = Arc::new(Work { book, program, manifest, payer });
-        let mut actor = Self { work, running: None, settled: false, myself: myself.downgrade() };
+        let mut actor = Self { work, running: None, settled: false, myself };
         actor.next().await?;
         Ok(actor)
     }
@@ -113,13 +116,16 @@ impl AgentActor {
         // nobody will take them up again.
         self.settled = true;
         self.running = Some(tokio::spawn(async move {
-            let ended = match next {
-                Some((event, row)) => work.handle(&event, row).await.err(),
-                None => work.settle_rest().await.err(),
+            let work = async {
+                match next {
+                    Some((event, row)) => work.handle(&event, row).await.err(),
+                    None => work.settle_rest().await.err(),
+                }
             };
-            if let Some(myself) = myself.upgrade() {
-                let _ = myself.tell(Ended(ended)).await;
-            }
+            // A bug below must be heard of, or the agent would wait for its own event for ever.
+            let ended = AssertUnwindSafe(work).catch_unwind().await;
+            let ended = ended.unwrap_or_else(|_| Some(CallError::new(Code::AgentTrapped, "a panic in an event")));
+            let _ = myself.tell(Ended(ended)).await;
         }));
         Ok(())
     }
@@ -178,7 +184,9 @@ impl Message<Accept> for AgentActor {
         }
         let buyer = &book.ports.buyer;
         let now = buyer.clock.now();
-        // Time-ordered, so that rows are in the order of arrival.
+        // Time-ordered, so that rows are in the order of arrival: also within a millisecond, and by a clock that fell back.
+        let after = all.last().map(|(_, row)| row.received_at.plus_nanos(1_000_000));
+        let now = after.map_or(now, |after| now.max(after));
         let id = CommandId::ordered(now, random(buyer.random.as_ref())).to_string();
         let event = id.trim_start_matches("0x").to_owned();
         let state = EventState::Waiting;

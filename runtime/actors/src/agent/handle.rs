@@ -171,14 +171,14 @@ impl AgentsHandle {
     /// until everything is back.
     ///
     /// # Errors
-    /// `agent.not_found`, a host's refusal to refund, and faults.
+    /// `agent.not_found`, the first host's refusal to refund, after everything else is back, and faults.
     pub async fn stop(&self, name: &str) -> Result<(AgentView, Stopped), CallError> {
         let record = ask(&self.actor, Stop(name.to_owned()), ANSWER, "the supervisor").await?;
         let (buyer, payer) = (&self.ports.buyer, self.ports.keys.payer(name).await?);
         let book = Book::open(Arc::clone(&self.ports), name).await?;
         book.settle_unfinished(&payer).await?;
         book.give_up_events().await?;
-        let mut refunded = Amount::ZERO;
+        let (mut refunded, mut refused) = (Amount::ZERO, None);
         for payee in &record.payees {
             let mut tries = REFUND_TRIES;
             loop {
@@ -188,11 +188,15 @@ impl AgentsHandle {
                     Err(error) if error.code == Code::RefundNoBalance => break,
                     // The host still writes the last call's final receipt.
                     Err(error) if error.code == Code::ChannelBusy && tries > 0 => tokio::time::sleep(REFUND_WAIT).await,
-                    Err(error) => return Err(error),
+                    // One host that is away does not keep what others hold.
+                    Err(error) => break refused = refused.or(Some(error)),
                 }
             }
         }
         let returned = self.give_back(&record).await?;
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
         let record = book.record().await;
         Ok((view(buyer, name.to_owned(), record).await?, Stopped { refunded, returned }))
     }

@@ -69,13 +69,15 @@ impl Memos {
         kind: MemoKind,
         args: &Hash,
     ) -> Result<Option<(u32, T)>, AgentError> {
-        let Some(row) = self.recorded.pop_front() else { return Ok(None) };
+        // Taken only when it fits: one that does not still counts among the event's rows, and stays in the way.
+        let Some(row) = self.recorded.front() else { return Ok(None) };
         if row.kind != kind || row.args != *args {
             let what = "handled again after a crash, the agent did something else than the first time";
             return Err(AgentError::new(Code::AgentFailed, what));
         }
         let answer = serde_json::from_slice(&row.answer)
             .map_err(|error| AgentError::new(Code::StoreDamaged, format!("a kept host call: {error}")))?;
+        self.recorded.pop_front();
         let number = self.next;
         self.next += 1;
         Ok(Some((number, answer)))

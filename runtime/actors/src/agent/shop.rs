@@ -217,7 +217,7 @@ impl Desk {
         let args = quoted.quote.request_commit;
         let kept = state.memos.replay::<Kept<Bought>>(MemoKind::Open, &args)?;
         let kept = kept.map(|(memo, answer)| Ok::<_, AgentError>((memo, answer?))).transpose()?;
-        let (memo, call) = match kept {
+        let (memo, call, again) = match kept {
             Some((_, Bought { call, whole: Some(whole) })) => {
                 state.calls.push(call);
                 if let Some(receipt) = &whole.ended.receipt {
@@ -225,7 +225,7 @@ impl Desk {
                 }
                 return Ok(state.shop.keep_stream(Stream::Kept(Box::new(whole))));
             }
-            Some((memo, Bought { call, whole: None })) => (memo, call),
+            Some((memo, Bought { call, whole: None })) => (memo, call, true),
             None => {
                 if let Err(refused) = self.may_spend(&promised, &quoted.quote).await {
                     state.memos.keep(MemoKind::Open, args, &Kept::<Bought>::Err(refused.clone().into()))?;
@@ -235,11 +235,11 @@ impl Desk {
                 let memo = state.memos.keep(MemoKind::Open, args, &Kept::Ok(Bought { call, whole: None }))?;
                 // The intent is durable before anything is signed: after a crash this call is opened again, no other.
                 self.write_intent(state, Payee { listing: quoted.quote.listing, host: quoted.quote.host }).await?;
-                (memo, call)
+                (memo, call, false)
             }
         };
         state.calls.push(call);
-        let purchase = Box::new(self.begin(call, quoted).await?);
+        let purchase = Box::new(self.begin(call, quoted, again).await?);
         self.tell(Step::Opened { call, authorised: purchase.authorised() });
         Ok(state.shop.keep_stream(Stream::Live { purchase, memo, args }))
     }
@@ -254,13 +254,14 @@ impl Desk {
         self.book.change(change, writes).await
     }
 
-    /// Opens the call, or opens it again when a crash cut it off.
-    async fn begin(&self, call: CallId, quoted: Quoted) -> Result<Purchase, CallError> {
+    /// Opens the call, or opens it `again` when a crash cut it off: the host may have been there too and know no quote of
+    /// that time any more.
+    async fn begin(&self, call: CallId, quoted: Quoted, again: bool) -> Result<Purchase, CallError> {
         let buyer = &self.book.ports.buyer;
         if let Some(purchase) = Purchase::resume(buyer, self.payer.clone(), call).await? {
             return Ok(purchase);
         }
-        let fresh = if quoted.quote.check(buyer.clock.now()).is_ok() {
+        let fresh = if !again && quoted.quote.check(buyer.clock.now()).is_ok() {
             quoted
         } else {
             buyer.renew(&self.payer, &quoted).await?

@@ -30,7 +30,8 @@ const HALT: Duration = Duration::from_secs(10);
 pub struct AgentSupervisor {
     ports: Arc<AgentPorts>,
     children: BTreeMap<String, ActorRef<AgentActor>>,
-    myself: WeakActorRef<Self>,
+    /// Not a weak one: after a restart nobody else holds the actor, and a weak one finds nobody.
+    myself: ActorRef<Self>,
 }
 
 /// The child of a running agent.
@@ -50,7 +51,7 @@ impl Actor for AgentSupervisor {
     type Error = CallError;
 
     async fn on_start(ports: Arc<AgentPorts>, myself: ActorRef<Self>) -> Result<Self, CallError> {
-        let mut supervisor = Self { ports, children: BTreeMap::new(), myself: myself.downgrade() };
+        let mut supervisor = Self { ports, children: BTreeMap::new(), myself };
         let rows = supervisor.ports.buyer.journal.list(Table::Agents, Vec::new(), AGENTS_MAX).await?;
         for (name, bytes) in rows {
             let name = String::from_utf8_lossy(&name).into_owned();
@@ -85,9 +86,8 @@ impl Actor for AgentSupervisor {
 
 impl AgentSupervisor {
     async fn spawn(&mut self, name: &str) {
-        let Some(myself) = self.myself.upgrade() else { return };
         let settings = AgentSettings { ports: Arc::clone(&self.ports), name: name.into() };
-        let child = AgentActor::supervise(&myself, settings)
+        let child = AgentActor::supervise(&self.myself, settings)
             .restart_policy(RestartPolicy::Transient)
             .restart_limit(RESTARTS_MAX, RESTART_WINDOW)
             .spawn()
@@ -150,7 +150,7 @@ impl Message<Run> for AgentSupervisor {
     async fn handle(&mut self, Run { name, record }: Run, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
         let before = read_record(&self.ports, &name).await?;
         let lives = before.as_ref().is_some_and(|before| before.status != Status::Stopped);
-        let record = match before {
+        match before {
             // A name keeps its account and what the agent remembers, also while it is stopped: they stay its owner's.
             Some(before) if before.owner != record.owner => {
                 return Err(CallError::new(Code::AgentExists, format!("{name} belongs to {}", before.owner)));
@@ -163,6 +163,14 @@ impl Message<Run> for AgentSupervisor {
             {
                 return Ok(before);
             }
+            Some(_) | None => {}
+        }
+        if self.children.len() >= AGENTS_MAX {
+            return Err(CallError::new(Code::NodeBusy, format!("{AGENTS_MAX} agents run on this node")));
+        }
+        self.halt(&name).await?;
+        // Read once it stands still: until then the old version may have paid and handled more.
+        let record = match read_record(&self.ports, &name).await? {
             // What it spent since it was first deployed still counts.
             Some(before) => AgentRecord {
                 spent: if lives { before.spent } else { record.spent },
@@ -173,10 +181,6 @@ impl Message<Run> for AgentSupervisor {
             },
             None => record,
         };
-        if self.children.len() >= AGENTS_MAX {
-            return Err(CallError::new(Code::NodeBusy, format!("{AGENTS_MAX} agents run on this node")));
-        }
-        self.halt(&name).await?;
         self.ports.buyer.journal.commit(vec![record_row(&name, &record)]).await?;
         self.spawn(&name).await;
         Ok(record)

@@ -8,7 +8,7 @@ use agora_types::Code;
 use agora_types::batch::Batch;
 use agora_types::genesis::Genesis;
 use kameo::Actor;
-use kameo::actor::{ActorRef, WeakActorRef};
+use kameo::actor::ActorRef;
 use kameo::message::{Context, Message};
 use kameo::reply::{DelegatedReply, ReplySender};
 
@@ -87,9 +87,11 @@ type Reply = Result<Answers, LedgerError>;
 
 /// The sole owner of state and log. Spawn it on a thread of its own (`spawn_in_thread`): commits block.
 pub struct LedgerActor {
-    node: LedgerNode,
+    /// `None` once a commit has failed: the log is closed before the next start opens it.
+    node: Option<LedgerNode>,
     clock: Arc<dyn Clock>,
-    myself: WeakActorRef<Self>,
+    /// Not a weak one: after a restart nobody else holds the actor, and a weak one finds nobody.
+    myself: ActorRef<Self>,
     waiting: Vec<(Vec<Verified>, Option<ReplySender<Reply>>)>,
     entries: usize,
 }
@@ -101,7 +103,7 @@ impl Actor for LedgerActor {
     async fn on_start(settings: LedgerSettings, myself: ActorRef<Self>) -> Result<Self, LedgerFault> {
         let store = (settings.open)()?;
         let node = LedgerNode::open(&settings.genesis, store, settings.snapshot_every)?;
-        Ok(Self { node, clock: settings.clock, myself: myself.downgrade(), waiting: Vec::new(), entries: 0 })
+        Ok(Self { node: Some(node), clock: settings.clock, myself, waiting: Vec::new(), entries: 0 })
     }
 }
 
@@ -117,7 +119,7 @@ impl Message<Submit> for LedgerActor {
         self.entries += group.len();
         self.waiting.push((group, sender));
         // The flush queues up behind everything that has arrived by now: idle, it commits at once; busy, a whole group.
-        let queued = || self.myself.upgrade().is_some_and(|myself| myself.tell(Flush).try_send().is_ok());
+        let queued = || self.myself.tell(Flush).try_send().is_ok();
         if first && !queued() {
             self.flush();
         }
@@ -137,7 +139,7 @@ impl<R: Send + 'static> Message<Query<R>> for LedgerActor {
     type Reply = Result<R, LedgerError>;
 
     async fn handle(&mut self, Query(question): Query<R>, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
-        Ok(question(self.node.economy()))
+        Ok(question(self.node().economy()))
     }
 }
 
@@ -145,7 +147,7 @@ impl Message<Lookup> for LedgerActor {
     type Reply = Result<Option<Vec<u8>>, LedgerError>;
 
     async fn handle(&mut self, Lookup(index, key): Lookup, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
-        self.node.store().record(index, &key).map_err(|fault| LedgerError::Uncertain(fault.into()))
+        self.node().store().record(index, &key).map_err(|fault| LedgerError::Uncertain(fault.into()))
     }
 }
 
@@ -153,7 +155,7 @@ impl Message<Rows> for LedgerActor {
     type Reply = Result<Vec<Row>, LedgerError>;
 
     async fn handle(&mut self, Rows(index, from, limit): Rows, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
-        self.node.store().records_from(index, &from, limit).map_err(|fault| LedgerError::Uncertain(fault.into()))
+        self.node().store().records_from(index, &from, limit).map_err(|fault| LedgerError::Uncertain(fault.into()))
     }
 }
 
@@ -161,7 +163,7 @@ impl Message<ReadLog> for LedgerActor {
     type Reply = Result<Vec<Batch>, LedgerError>;
 
     async fn handle(&mut self, ReadLog(from, limit): ReadLog, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
-        self.node.store().read_from(from, limit).map_err(|fault| LedgerError::Uncertain(fault.into()))
+        self.node().store().read_from(from, limit).map_err(|fault| LedgerError::Uncertain(fault.into()))
     }
 }
 
@@ -169,18 +171,23 @@ impl Message<Size> for LedgerActor {
     type Reply = Result<u64, LedgerError>;
 
     async fn handle(&mut self, _: Size, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
-        Ok(self.node.next_seq())
+        Ok(self.node().next_seq())
     }
 }
 
 impl LedgerActor {
+    fn node(&self) -> &LedgerNode {
+        self.node.as_ref().expect("an actor whose commit failed takes no message")
+    }
+
     /// Commits what waits, then answers. When the commit fails, everyone learns that it is uncertain and the actor ends:
     /// its supervisor opens the log again.
     fn flush(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         self.entries = 0;
         let (groups, senders): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
-        match self.node.commit(self.clock.now(), groups) {
+        let node = self.node.as_mut().expect("an actor whose commit failed takes no message");
+        match node.commit(self.clock.now(), groups) {
             Ok(answers) => {
                 for (sender, answers) in senders.into_iter().zip(answers) {
                     if let Some(sender) = sender {
@@ -193,6 +200,8 @@ impl LedgerActor {
                 for sender in senders.into_iter().flatten() {
                     sender.send(Err(LedgerError::Uncertain(fault.clone())));
                 }
+                // This actor's remains may outlive the start of the next one, which must not find the file locked.
+                self.node = None;
                 // Not a bug: the way in which an actor hands a fault to its supervisor.
                 std::panic::resume_unwind(Box::new(format!("the ledger stops after a failed commit: {fault}")));
             }

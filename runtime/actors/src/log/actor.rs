@@ -8,7 +8,7 @@ use agora_receipts::Envelope;
 use agora_types::genesis::Genesis;
 use agora_types::key::StatementSigner;
 use kameo::Actor;
-use kameo::actor::{ActorRef, WeakActorRef};
+use kameo::actor::ActorRef;
 use kameo::message::{Context, Message};
 use kameo::reply::DelegatedReply;
 use tokio::task::JoinHandle;
@@ -71,7 +71,7 @@ impl Actor for LogActor {
         // The first publication reads the whole log: not here, where a ledger that starts anew would fail the start. In
         // a full mailbox there is no place for it: then the first tick publishes.
         let _ = myself.tell(Tick).try_send();
-        Ok(Self { publisher, ticks: tokio::spawn(tick(myself.downgrade(), every)) })
+        Ok(Self { publisher, ticks: tokio::spawn(tick(myself, every)) })
     }
 }
 
@@ -81,13 +81,13 @@ impl Drop for LogActor {
     }
 }
 
-/// Asks and waits, so that slow publications never queue up behind one another.
-async fn tick(actor: WeakActorRef<LogActor>, every: Duration) {
+/// Asks and waits, so that slow publications never queue up behind one another. It holds the actor itself: after a restart
+/// nobody else does. It ends with the actor.
+async fn tick(actor: ActorRef<LogActor>, every: Duration) {
     let mut interval = tokio::time::interval_at(Instant::now() + every, every);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        let Some(actor) = actor.upgrade() else { break };
         // Whatever went wrong was logged where it happened.
         let _ = actor.ask(Tick).await;
     }

@@ -82,6 +82,11 @@ impl Random for Steady {
 }
 
 impl Steady {
+    /// `count` keeps the random values of different lives apart.
+    pub(crate) fn new(now: Timestamp, count: u64) -> Arc<Self> {
+        Arc::new(Self { now: AtomicU64::new(now.as_nanos()), count: AtomicU64::new(count) })
+    }
+
     pub(crate) fn skip_secs(&self, secs: u64) {
         self.now.fetch_add(secs * 1_000_000_000, Ordering::SeqCst);
     }
@@ -196,6 +201,7 @@ pub(crate) struct World {
     pub(crate) buyer: Arc<Buyer>,
     pub(crate) listing: Signed<Listing>,
     pub(crate) fuse: Arc<Fuse>,
+    pub(crate) parts: SellerParts,
     host: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -251,8 +257,7 @@ impl World {
         let kit = Kit::default();
         let log = RedbLog::open(&folder.join("ledger.redb"), &kit.genesis.hash()).unwrap();
         let node = LedgerNode::open(&kit.genesis, Box::new(log), 5).unwrap();
-        let now = kit.now.plus_secs(1 + round * 20).as_nanos();
-        let clock = Arc::new(Steady { now: AtomicU64::new(now), count: AtomicU64::new(round << 32) });
+        let clock = Steady::new(kit.now.plus_secs(1 + round * 20), round << 32);
         let ledger = Arc::new(DirectLedger {
             node: Mutex::new(node),
             network: kit.network(),
@@ -274,7 +279,7 @@ impl World {
             clock: clock.clone(),
             random: clock.clone(),
         };
-        let seller = Arc::new(Seller::open(parts).await.unwrap());
+        let seller = Arc::new(Seller::open(parts.clone()).await.unwrap());
         seller.list(listing.clone());
         let buyer = Arc::new(Buyer {
             ledger: ledger.clone(),
@@ -284,13 +289,13 @@ impl World {
             clock: clock.clone(),
             random: clock.clone(),
         });
-        let mut world = Self { ledger, journal, bus, clock, seller, buyer, listing, fuse, host: None };
+        let mut world = Self { ledger, journal, bus, clock, seller, buyer, listing, fuse, parts, host: None };
         world.listen().await;
         world
     }
 
     /// What the host actor does: answers questions, serves opened streams.
-    async fn listen(&mut self) {
+    pub(crate) async fn listen(&mut self) {
         let network = self.ledger.network.chain_id;
         let account = key(HOST).address();
         let asks = host_ask(network, &account).unwrap();
@@ -359,6 +364,11 @@ impl World {
 
     /// Ends the process, as far as a test can: nothing runs on, files are closed.
     pub(crate) async fn end(mut self) {
+        self.silence().await;
+    }
+
+    /// Nobody answers any more on the host's side, until it listens again.
+    pub(crate) async fn silence(&mut self) {
         if let Some(host) = self.host.take() {
             host.abort();
             let _ = host.await;
