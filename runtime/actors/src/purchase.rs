@@ -265,8 +265,10 @@ impl Purchase {
         let settled = buyer.ledger.call(payer.account.address(), call).await?.is_some();
         record.deposit = None;
         // Without a quote the host begins nothing: it sends what it charged for, or knows nothing.
-        let (purchase, known) = Self::reopen(buyer, payer, call, record, QuoteId::ZERO).await?;
+        let (mut purchase, known) = Self::reopen(buyer, payer, call, record, QuoteId::ZERO).await?;
         if settled || known {
+            // A stream that was taken over from its first chunk on need not run to its end.
+            purchase.stop().await?;
             return Ok(Some(purchase));
         }
         purchase.finish(Vec::new()).await?;
@@ -352,7 +354,9 @@ impl Purchase {
                 _ => Err(said(&failed)),
             },
             // The middle of a stream: the host still speaks to an earlier life of this buyer.
-            Some(body) if matches!(&body, Body::NeedVoucher(_)) || matches!(&body, Body::Chunk(chunk) if chunk.seq > 0) => {
+            Some(body)
+                if matches!(&body, Body::NeedVoucher(_)) || matches!(&body, Body::Chunk(chunk) if chunk.seq > 0) =>
+            {
                 Err(CallError::new(Code::CallInProgress, self.call.to_string()))
             }
             Some(body) => {

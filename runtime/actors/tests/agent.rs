@@ -226,7 +226,11 @@ async fn an_agent_that_fails_pays_for_what_arrived_and_is_suspended_when_it_goes
         let row = office.handle("trap").await;
         assert_eq!(failed(&row), Code::AgentTrapped);
         office.quiet().await;
-        check_event(&office, &EventRow { calls: row.calls.repeat(failures as usize), ..row.clone() }, failures as usize);
+        check_event(
+            &office,
+            &EventRow { calls: row.calls.repeat(failures as usize), ..row.clone() },
+            failures as usize,
+        );
         assert!(!row.spent.is_zero() && row.spent < whole, "{} of {whole} for some tokens of 400", row.spent);
         spent = spent.checked_add(row.spent).unwrap();
         office.check_money(spent, Amount::ZERO);

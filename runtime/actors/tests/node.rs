@@ -231,7 +231,9 @@ fn stubborn() -> Scripts {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_survives_a_log_that_fails_once_at_any_append_of_a_call() {
     // Deposit, settlement, final receipt.
-    for (persists, append) in [false, true].into_iter().flat_map(|persists| (0..3).map(move |append| (persists, append))) {
+    for (persists, append) in
+        [false, true].into_iter().flat_map(|persists| (0..3).map(move |append| (persists, append)))
+    {
         let at = format!("append {append}, persists {persists}");
         let folder = founded();
         let faults = Arc::new(Faults { persists, ..Faults::default() });
@@ -334,11 +336,8 @@ async fn refunded(world: &World, quoted: &agora_actors::purchase::Quoted) -> Amo
 async fn a_directory_knows_only_listings_whose_very_bytes_the_ledger_names() {
     let folder = founded();
     let world = World::open(folder.path(), Fuse::new(None, false), 0).await;
-    let settings = DirectorySettings {
-        ledger: world.ledger.clone(),
-        bus: world.bus.clone(),
-        journal: world.journal.clone(),
-    };
+    let settings =
+        DirectorySettings { ledger: world.ledger.clone(), bus: world.bus.clone(), journal: world.journal.clone() };
     let actor = DirectoryActor::spawn(settings);
     let directory = DirectoryHandle::new(actor.clone());
     let good = listing(&Kit::default());
