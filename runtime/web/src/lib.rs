@@ -1,7 +1,7 @@
 //! The HTTP face of a node: the control port that commands of the same user speak to.
 //!
 //! It knows nothing of what is asked: bytes go to a [`Control`], bytes or lines of JSON come back. What it does know is
-//! who may ask ([`guard`](mod@guard): the token, and no web page), how much, and how long. Start at [`Face::open`].
+//! who may ask (`guard.rs`: the token, and no web page), how much, and how long. Start at [`Face::open`].
 
 mod answer;
 mod face;
