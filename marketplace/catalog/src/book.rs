@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use agora_types::{Address, Code, QuoteId, Timestamp};
+use agora_types::{Address, Code, Hash, QuoteId, Timestamp};
 
 use crate::quote::Quote;
 
@@ -69,6 +69,13 @@ impl Quotes {
         }
         self.remove(quote.id);
         Ok(())
+    }
+
+    /// Takes back what `payer` was quoted for a request: nothing is opened with it any more.
+    pub fn void(&mut self, payer: &Address, request_commit: &Hash) {
+        let given = |quote: &&Quote| quote.payer == *payer && quote.request_commit == *request_commit;
+        let ids: Vec<QuoteId> = self.open.values().filter(given).map(|quote| quote.id).collect();
+        ids.into_iter().for_each(|id| self.remove(id));
     }
 
     fn remove(&mut self, id: QuoteId) {

@@ -166,4 +166,9 @@ fn a_quote_opens_one_call_and_nobody_hoards_them() {
     assert!(quotes.is_empty());
     quotes.issue(Quote { time: at(31), expires_at: at(40), ..quote(6, 9) }, at(31)).unwrap();
     assert_eq!(quotes.len(), 1);
+    let given = quote(6, 9);
+    quotes.void(&given.payer, &agora_types::Hash::sha256("another request"));
+    assert_eq!(quotes.len(), 1, "only what was quoted for this request");
+    quotes.void(&given.payer, &given.request_commit);
+    assert!(quotes.is_empty(), "taken back");
 }

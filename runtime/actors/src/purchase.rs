@@ -265,10 +265,8 @@ impl Purchase {
         let settled = buyer.ledger.call(payer.account.address(), call).await?.is_some();
         record.deposit = None;
         // Without a quote the host begins nothing: it sends what it charged for, or knows nothing.
-        let (mut purchase, known) = Self::reopen(buyer, payer, call, record, QuoteId::ZERO).await?;
+        let (purchase, known) = Self::reopen(buyer, payer, call, record, QuoteId::ZERO).await?;
         if settled || known {
-            // A stream that was taken over from its first chunk on need not run to its end.
-            purchase.stop().await?;
             return Ok(Some(purchase));
         }
         purchase.finish(Vec::new()).await?;

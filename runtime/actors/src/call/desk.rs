@@ -63,10 +63,15 @@ impl Seller {
         Ok(Signed::sign(quote, &self.parts.receipt_key))
     }
 
-    /// Uses up the quote that a call was opened with.
+    /// Uses up the quote that a call was opened with. Without one the buyer only ends a call: whatever opening of it is
+    /// still on its way must not begin it, so the quote is taken back. Holds the channel's turn.
     pub(crate) fn take_quote(&self, open: &Open) -> Result<Quote, CallError> {
         let refuse = |code: Code, what: &str| CallError::new(code, what);
         let mut quotes = self.quotes();
+        if open.quote == QuoteId::ZERO {
+            quotes.void(&open.channel.payer, &open.request_hash);
+            return Err(refuse(Code::QuoteUnknown, "the call was never begun, and will not be"));
+        }
         let quote = quotes.get(&open.quote).cloned().ok_or_else(|| refuse(Code::QuoteUnknown, "the quote"))?;
         if quote.payer != open.channel.payer || quote.request_commit != open.request_hash {
             return Err(refuse(Code::QuoteMismatch, "payer or request"));

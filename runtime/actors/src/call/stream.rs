@@ -162,8 +162,8 @@ pub(super) async fn send_again(
     for number in 0..sale.rows.len() {
         while !flow.window.is_open() {
             match line.hear(SILENCE_MS).await? {
-                // Everything here is charged already: a buyer that wants no more still needs it to check the receipt.
-                Heard::Body(Body::Voucher(_) | Body::Failed(_)) => {}
+                Heard::Body(Body::Voucher(_)) => {}
+                // A buyer that stops here comes back: the sale stays, and everything is sent to its next life.
                 Heard::Body(body) => hear(seller, sale, &mut flow, body)?,
                 Heard::Silence => return Err(CallError::new(Code::CallSilent, "the buyer")),
                 Heard::Gap(_) => {}
