@@ -15,6 +15,7 @@
 //! | after the settlement | sale and ledger | host and owner paid, contributors in suspense | the first receipt again; nothing moves twice |
 //! | after the final receipt | sale and ledger | everyone paid | the first receipt again |
 //! | and the buyer never returns | the sale | what the buyer acknowledged is charged, see [`settle_abandoned`] | the first receipt |
+//! | and the buyer opens another call first | the sale | the same, at once; the other call is told `channel.busy` | the first receipt |
 //!
 //! A chunk is written down before it is sent, and charged only if it was sent: the seller never serves past the accepted
 //! voucher, the buyer never has more than one window authorised and undelivered.
@@ -72,6 +73,10 @@ async fn serve(seller: &Seller, line: &mut Line, call: CallId, open: &Open) -> R
         line.send(Body::Final(receipt.clone())).await?;
         return Ok(receipt);
     }
+    // What a crash cut off on this channel comes first: settled after this call, its receipt would never fit again.
+    if settle_cut_off(seller, open).await? {
+        return Err(CallError::new(Code::ChannelBusy, "a call that was cut off is settled; open this one again"));
+    }
     // Quote: the promise that this very request was given, used up here.
     let quote = seller.take_quote(open)?;
     let request = seller.read_request(open, &quote)?;
@@ -110,6 +115,34 @@ async fn finish(
     bill::finalize(seller, &sale).await?;
     sale.close(seller).await?;
     Ok(receipt)
+}
+
+/// Settles the sales that a crash cut off on the channel of an opening, as [`settle_abandoned`] does; true if there were
+/// any. The caller has the channel's turn, so that none of them runs. Housekeeping or the buyer's return closes them.
+async fn settle_cut_off(seller: &Seller, open: &Open) -> Result<bool, CallError> {
+    let (config, payer) = (&open.channel, open.channel.payer);
+    let id = config.id(&seller.network());
+    let mut any = false;
+    for (_, call, record) in unfinished(seller, Some(&payer)).await? {
+        // One that is on the ledger only waits for its final receipt, which takes nothing from the channel.
+        if record.config != *config || seller.ledger().call(payer, call).await?.is_some() {
+            continue;
+        }
+        // Nobody but the payer gives up what was not acknowledged.
+        let signed =
+            open.voucher.channel_id == id && open.voucher.verify(&seller.network(), &config.payer_authorizer).is_ok();
+        if !signed {
+            return Err(CallError::new(Code::VoucherSignature, id.to_string()));
+        }
+        let Some(mut sale) = Sale::load(seller, payer, call).await? else { continue };
+        any = true;
+        sale.keep_acknowledged();
+        match sale.is_empty() {
+            true => sale.forget(seller).await?,
+            false => drop(bill::settle(seller, &mut sale).await?),
+        }
+    }
+    Ok(any)
 }
 
 /// Ends a sale whose buyer did not come back after a crash of this host: what the buyer acknowledged is charged, no more.

@@ -1,7 +1,6 @@
 //! What the owner of an agent can rely on, whatever the agent does and whatever stops at whichever step.
 
 mod scripted;
-#[allow(unused_imports)]
 mod world;
 
 use std::sync::Arc;

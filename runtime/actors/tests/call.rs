@@ -182,6 +182,38 @@ async fn a_buyer_that_never_returns_is_charged_what_it_acknowledged_and_gets_the
 }
 
 #[tokio::test]
+async fn a_call_that_a_crash_cut_off_is_settled_before_its_channel_pays_for_another() {
+    let folder = founded();
+    let world = World::open(folder.path(), Fuse::new(None, false), 0).await;
+    let quoted = world.quote(400).await.unwrap();
+    let mut purchase = Purchase::open(&world.buyer, payer(), CALL, &quoted).await.unwrap();
+    for _ in 0..70 {
+        purchase.next().await.unwrap();
+    }
+    drop(purchase);
+    world.end().await;
+    let world = World::open(folder.path(), Fuse::new(None, false), 1).await;
+    // The buyer begins another call first, and only then comes back for the one that was cut off.
+    assert_eq!(world.buy(CallId::new([8; 16]), 10).await.unwrap_err().code, Code::ChannelBusy);
+    assert_eq!(world.receipts(), 1, "the old call is settled, nothing else has begun");
+    let (text, other) = world.buy(CallId::new([8; 16]), 10).await.unwrap();
+    assert_eq!(text, answer(10));
+    let (text, receipt) = world.buy(CALL, 400).await.unwrap();
+    assert!(answer(400).starts_with(&text));
+    assert!(receipt.payload().usage.output >= 32, "{:?}", receipt.payload().usage);
+    let spent = receipt.payload().charge.checked_add(other.payload().charge).unwrap();
+    while world.seller.running() > 0 || world.receipts() < 4 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.channel().unwrap().total_claimed, spent);
+    world.buyer.refund(&payer(), quoted.quote.listing, key(HOST).address()).await.unwrap();
+    let left = world.balance(&key(PAYER).address());
+    assert_eq!(left + spent.atoms(), Amount::from_open(1_000).atoms(), "an atom is missing");
+    world.audit();
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_buyer_that_stops_early_pays_for_what_arrived() {
     let folder = founded();
     let world = World::open(folder.path(), Fuse::new(None, false), 0).await;

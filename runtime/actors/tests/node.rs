@@ -1,6 +1,5 @@
 //! What a whole node does when parts of it fail or were away, and what its host and its directory do by themselves.
 
-#[allow(unused_imports)]
 mod scripted;
 mod world;
 
