@@ -28,7 +28,7 @@ mod seller;
 mod stream;
 
 use agora_economy::ports::bus::frame::{Body, Open};
-use agora_types::{Address, CallId, Code};
+use agora_types::{Address, CallId, Code, QuoteId};
 
 pub(crate) use line::{Heard, Line};
 pub use sale::{ChunkRow, Phase, SellerCall, sweep};
@@ -74,7 +74,7 @@ async fn serve(seller: &Seller, line: &mut Line, call: CallId, open: &Open) -> R
         return Ok(receipt);
     }
     // What a crash cut off on this channel comes first: settled after this call, its receipt would never fit again.
-    if settle_cut_off(seller, open).await? {
+    if open.quote != QuoteId::ZERO && settle_cut_off(seller, open).await? {
         return Err(CallError::new(Code::ChannelBusy, "a call that was cut off is settled; open this one again"));
     }
     // Quote: the promise that this very request was given, used up here.
