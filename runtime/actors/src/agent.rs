@@ -1,9 +1,10 @@
 //! Agents: programs that handle one event at a time, with a budget, under supervision.
 //!
 //! An event is written down before it is accepted, and handled once: what its host calls were answered is kept
-//! (the table stands in `agent/desk.rs`), so that after a crash the event goes the same way and pays nothing twice. An event that fails
-//! is not tried again; an agent that fails [`FAILURES_MAX`] times in a row is suspended, since each try may spend. An
-//! agent has an account of its own, whose balance is all that it can ever lose; keys never enter the sandbox.
+//! (the table stands in `agent/desk.rs`), so that after a crash the event goes the same way and pays nothing twice. An
+//! event that fails is not tried again; an agent that fails [`FAILURES_MAX`] times in a row is suspended, since each try
+//! may spend. An agent has an account of its own, whose balance is all that it can ever lose; keys never enter the
+//! sandbox.
 
 mod actor;
 mod book;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use agora_economy::ports::state::Blobs;
 use agora_sandbox_api::Sandbox;
 
-pub use handle::{AgentView, AgentsHandle, Line, Stopped, agents, lines};
+pub use handle::{AgentView, AgentsHandle, Line, Stopped, agents, count, lines};
 pub use step::{Feed, Progress, Step};
 pub use supervisor::AgentSupervisor;
 

@@ -4,6 +4,7 @@ use agora_economy::ports::bus::BusError;
 use agora_economy::ports::ledger::LedgerFailure;
 use agora_economy::ports::log::LogFault;
 use agora_inference_api::EngineError;
+use agora_sandbox_api::AgentError;
 use agora_types::Code;
 
 /// A refusal or a fault on the way of a call.
@@ -42,6 +43,18 @@ impl CallError {
 impl From<BusError> for CallError {
     fn from(error: BusError) -> Self {
         Self { code: error.code, what: error.what }
+    }
+}
+
+impl From<AgentError> for CallError {
+    fn from(error: AgentError) -> Self {
+        Self { code: error.code, what: error.what }
+    }
+}
+
+impl From<CallError> for AgentError {
+    fn from(error: CallError) -> Self {
+        Self::new(error.code, error.what)
     }
 }
 

@@ -198,6 +198,24 @@ async fn started<A: Actor<Error = E>, E: Clone + std::fmt::Display>(
     }
 }
 
+/// Starts a child that the root starts anew when it fails, and waits until it stands.
+async fn child<A: Actor<Error = CallError>>(
+    root: &ActorRef<NodeSupervisor>,
+    settings: A::Args,
+    name: &'static str,
+) -> Result<ActorRef<A>, CallError>
+where
+    A::Args: Clone + Sync,
+{
+    let actor = A::supervise(root, settings)
+        .restart_policy(RestartPolicy::Transient)
+        .restart_limit(RESTARTS_MAX, RESTART_WINDOW)
+        .spawn()
+        .await;
+    started(root, &actor, name, |error| error.code).await?;
+    Ok(actor)
+}
+
 impl Node {
     /// Starts every part, in the order of need.
     ///
@@ -226,12 +244,7 @@ impl Node {
             bus: Arc::clone(&parts.bus),
             journal: Arc::clone(&parts.journal),
         };
-        let directory_actor = DirectoryActor::supervise(&root, settings)
-            .restart_policy(RestartPolicy::Transient)
-            .restart_limit(RESTARTS_MAX, RESTART_WINDOW)
-            .spawn()
-            .await;
-        started(&root, &directory_actor, "the directory", |error: &CallError| error.code).await?;
+        let directory_actor = child::<DirectoryActor>(&root, settings, "the directory").await?;
         let directory = DirectoryHandle::new(directory_actor.clone());
 
         let host = match &parts.host {
@@ -323,13 +336,7 @@ async fn start_host(
         random: Arc::clone(&parts.random),
     };
     let settings = HostSettings { parts: seller, directory: Arc::new(directory.clone()), grace_s: host.grace_s };
-    let actor = HostActor::supervise(root, settings)
-        .restart_policy(RestartPolicy::Transient)
-        .restart_limit(RESTARTS_MAX, RESTART_WINDOW)
-        .spawn()
-        .await;
-    started(root, &actor, "the host", |error: &CallError| error.code).await?;
-    Ok(actor)
+    child(root, settings, "the host").await
 }
 
 async fn start_agents(
@@ -344,12 +351,7 @@ async fn start_agents(
         keys: Arc::clone(&parts.keys),
         feed: Feed::default(),
     });
-    let actor = AgentSupervisor::supervise(root, Arc::clone(&ports))
-        .restart_policy(RestartPolicy::Transient)
-        .restart_limit(RESTARTS_MAX, RESTART_WINDOW)
-        .spawn()
-        .await;
-    started(root, &actor, "the supervisor of agents", |error: &CallError| error.code).await?;
+    let actor = child::<AgentSupervisor>(root, Arc::clone(&ports), "the supervisor of agents").await?;
     Ok((actor, ports))
 }
 
@@ -366,11 +368,5 @@ async fn start_log(
         tiles: Arc::clone(&log.tiles),
         every_ms: log.every_ms,
     };
-    let actor = LogActor::supervise(root, settings)
-        .restart_policy(RestartPolicy::Transient)
-        .restart_limit(RESTARTS_MAX, RESTART_WINDOW)
-        .spawn()
-        .await;
-    started(root, &actor, "the receipt log", |error: &CallError| error.code).await?;
-    Ok(actor)
+    child(root, settings, "the receipt log").await
 }

@@ -314,7 +314,7 @@ impl Purchase {
         let window = ReceiveWindow::new(CREDIT);
         let buyer = Arc::clone(buyer);
         let mut purchase = Self { buyer, payer, call, record, line, window, usage, response: Vec::new(), heard: None };
-        // Written down before anything is signed.
+        // Written down before anything that was signed is sent.
         purchase.write(Vec::new()).await?;
         purchase.send_open(quote).await?;
         Ok(purchase)

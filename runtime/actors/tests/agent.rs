@@ -14,17 +14,11 @@ use agora_sandbox_api::{AgentError, AgentHost, Event};
 use agora_types::{Amount, Code};
 use scripted::*;
 use tokio::sync::Notify;
-use world::{Fuse, found, prices};
+use world::{Fuse, founded, prices};
 
 const TOKENS: u64 = 6;
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
-
-fn founded() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    found(folder.path());
-    folder
-}
 
 fn reader() -> Scripts {
     Scripts::reader(|event, host| reading(event, host, TOKENS))

@@ -10,7 +10,7 @@ use agora_economy::testkit::*;
 use agora_inference_api::{FakeEngine, Request};
 use agora_receipts::Receipt;
 use agora_types::{Amount, CallId, Code, Signed};
-use world::{Fuse, World, found, payer, prices};
+use world::{Fuse, World, cut_off, founded, payer, prices};
 
 const CALL: CallId = CallId::new([7; 16]);
 
@@ -25,12 +25,6 @@ fn copy(from: &Path) -> tempfile::TempDir {
         std::fs::copy(entry.path(), to.path().join(entry.file_name())).unwrap();
     }
     to
-}
-
-fn founded() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    found(folder.path());
-    folder
 }
 
 /// Everything that the payer has, wherever it is, and what the call cost make up the allocation.
@@ -153,14 +147,7 @@ async fn a_call_that_is_opened_again_gets_the_same_receipt_and_moves_nothing() {
 #[tokio::test]
 async fn a_buyer_that_never_returns_is_charged_what_it_acknowledged_and_gets_the_rest_back() {
     let folder = founded();
-    let world = World::open(folder.path(), Fuse::new(None, false), 0).await;
-    let quoted = world.quote(400).await.unwrap();
-    let mut purchase = Purchase::open(&world.buyer, payer(), CALL, &quoted).await.unwrap();
-    for _ in 0..70 {
-        purchase.next().await.unwrap();
-    }
-    drop(purchase);
-    world.end().await;
+    let quoted = cut_off(folder.path(), CALL, 70).await;
     let world = World::open(folder.path(), Fuse::new(None, false), 1).await;
     settle_abandoned(&world.seller, key(PAYER).address(), CALL).await.unwrap();
     let channel = world.channel().unwrap();
@@ -184,14 +171,7 @@ async fn a_buyer_that_never_returns_is_charged_what_it_acknowledged_and_gets_the
 #[tokio::test]
 async fn a_call_that_a_crash_cut_off_is_settled_before_its_channel_pays_for_another() {
     let folder = founded();
-    let world = World::open(folder.path(), Fuse::new(None, false), 0).await;
-    let quoted = world.quote(400).await.unwrap();
-    let mut purchase = Purchase::open(&world.buyer, payer(), CALL, &quoted).await.unwrap();
-    for _ in 0..70 {
-        purchase.next().await.unwrap();
-    }
-    drop(purchase);
-    world.end().await;
+    let quoted = cut_off(folder.path(), CALL, 70).await;
     let world = World::open(folder.path(), Fuse::new(None, false), 1).await;
     // The buyer begins another call first, and only then comes back for the one that was cut off.
     assert_eq!(world.buy(CallId::new([8; 16]), 10).await.unwrap_err().code, Code::ChannelBusy);

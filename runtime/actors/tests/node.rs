@@ -14,7 +14,7 @@ use agora_actors::directory::{DirectoryActor, DirectoryHandle, DirectorySettings
 use agora_actors::host::{HostActor, HostSettings};
 use agora_actors::journal::ThreadedJournal;
 use agora_actors::node::{AgentParts, Handles, HostParts, Node, NodeParts, OpenLog};
-use agora_actors::purchase::{Directory as _, Purchase};
+use agora_actors::purchase::Directory as _;
 use agora_bus::LocalBus;
 use agora_economy::ports::bus::{Bus as _, Key};
 use agora_economy::ports::ledger::Ledger as _;
@@ -28,17 +28,11 @@ use agora_types::{Amount, CallId, Canonical as _, Code, Hash, Signed, Usage};
 use kameo::actor::Spawn as _;
 use scripted::*;
 use tokio::sync::broadcast;
-use world::{Fuse, Steady, World, found, listing, payer, prices};
+use world::{Fuse, Steady, World, cut_off, founded, listing, payer, prices};
 
 const TOKENS: u64 = 6;
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
-
-fn founded() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    found(folder.path());
-    folder
-}
 
 /// Which appends to the log fail, over all openings; written all the same, or not.
 #[derive(Default)]
@@ -279,14 +273,7 @@ async fn a_node_whose_log_always_fails_falls_and_says_which_part() {
 async fn a_host_settles_what_a_crash_cut_off_for_what_was_acknowledged_once_the_buyer_is_overdue() {
     const CALL: CallId = CallId::new([7; 16]);
     let folder = founded();
-    let world = World::open(folder.path(), Fuse::new(None, false), 0).await;
-    let quoted = world.quote(400).await.unwrap();
-    let mut purchase = Purchase::open(&world.buyer, payer(), CALL, &quoted).await.unwrap();
-    for _ in 0..70 {
-        purchase.next().await.unwrap();
-    }
-    drop(purchase);
-    world.end().await;
+    let quoted = cut_off(folder.path(), CALL, 70).await;
 
     let mut world = World::open(folder.path(), Fuse::new(None, false), 1).await;
     world.silence().await;

@@ -71,13 +71,12 @@ impl Actor for AgentActor {
         let ports = settings.ports;
         let book = Arc::new(Book::open(Arc::clone(&ports), &settings.name).await?);
         let record = book.record().await;
-        let manifest = Manifest::parse(&record.manifest).map_err(|error| CallError::new(error.code, error.what))?;
+        let manifest = Manifest::parse(&record.manifest)?;
         let (blobs, sandbox, own) = (Arc::clone(&ports.blobs), Arc::clone(&ports.sandbox), manifest.clone());
         let load = move || {
             let component = blobs.get(&record.component)?;
             let gone = || CallError::new(Code::StoreDamaged, format!("component {} is gone", record.component));
-            let program = sandbox.load(&component.ok_or_else(gone)?, &own);
-            program.map_err(|error| CallError::new(error.code, error.what))
+            Ok::<_, CallError>(sandbox.load(&component.ok_or_else(gone)?, &own)?)
         };
         let program = tokio::task::spawn_blocking(load).await;
         let program = program.map_err(|error| CallError::new(Code::AgentBadComponent, error.to_string()))??;

@@ -36,6 +36,12 @@ pub(crate) async fn read_record(ports: &AgentPorts, name: &str) -> Result<Option
     record.map_err(|error| damaged(&format!("the record of agent {name}: {error}")))
 }
 
+/// The record on disk of an agent that must be there.
+pub(crate) async fn known_record(ports: &AgentPorts, name: &str) -> Result<AgentRecord, CallError> {
+    let record = read_record(ports, name).await?;
+    record.ok_or_else(|| CallError::new(Code::AgentNotFound, name))
+}
+
 pub(crate) fn record_row(name: &str, record: &AgentRecord) -> Write {
     Write { table: Table::Agents, key: name.as_bytes().to_vec(), value: Some(record.to_bytes()) }
 }
@@ -65,8 +71,7 @@ pub(crate) async fn used(buyer: &Buyer, account: Address, spent: Amount) -> Resu
 
 impl Book {
     pub(crate) async fn open(ports: Arc<AgentPorts>, name: &str) -> Result<Self, CallError> {
-        let record = read_record(&ports, name).await?;
-        let record = record.ok_or_else(|| CallError::new(Code::AgentNotFound, name))?;
+        let record = known_record(&ports, name).await?;
         Ok(Self { name: name.into(), ports, record: Mutex::new(record) })
     }
 
@@ -113,7 +118,7 @@ impl Book {
         self.change_by(change, writes, async move |writes| purchase.finish(writes).await).await
     }
 
-    /// Ends every unfinished call: the host is told to stop, what it delivered is paid. What cannot be ended now stays
+    /// Ends every unfinished call: what the host charged for is paid, nothing more is begun. What cannot be ended now stays
     /// written down.
     pub(crate) async fn settle_unfinished(&self, payer: &Payer) -> Result<(), CallError> {
         let buyer = &self.ports.buyer;

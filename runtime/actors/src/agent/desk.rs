@@ -36,12 +36,6 @@ const CHANGES_MAX: usize = 512;
 /// Most listings of one search.
 const OFFERS_MAX: usize = 64;
 
-impl From<CallError> for AgentError {
-    fn from(error: CallError) -> Self {
-        Self::new(error.code, error.what)
-    }
-}
-
 /// One event's desk.
 pub(crate) struct Desk {
     pub(crate) book: Arc<Book>,

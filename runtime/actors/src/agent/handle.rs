@@ -7,28 +7,26 @@ use agora_economy::ports::log::READ_ROWS_MAX;
 use agora_economy::ports::state::{Journal, Table};
 use agora_sandbox_api::Manifest;
 use agora_types::batch::Entry;
-use agora_types::command::{Command, Head, Transfer};
-use agora_types::{Address, Amount, Canonical as _, Code, CommandId, Hash, Timestamp};
+use agora_types::command::{Command, Transfer};
+use agora_types::{Address, Amount, Canonical as _, Code, Hash, Timestamp};
 use kameo::actor::ActorRef;
 
 use super::actor::Accept;
-use super::book::{Book, LINES_MAX, used};
+use super::book::{Book, LINES_MAX, known_record, used};
 use super::record::{AgentRecord, EventRow, EventState, LineRow, Status, key};
 use super::step::level_name;
 use super::supervisor::{AGENTS_MAX, AgentSupervisor, Child, Run, Stop};
 use super::{AgentPorts, Feed};
 use crate::ask::ask;
-use crate::clock::random;
+use crate::clock::fresh_head;
 use crate::error::CallError;
-use crate::purchase::Buyer;
+use crate::purchase::{Buyer, Payer};
 
 /// How long an answer may take; compiling and stopping included.
 const ANSWER: Duration = Duration::from_secs(60);
 /// A refund is asked for again while the host ends the last call.
 const REFUND_TRIES: u32 = 40;
 const REFUND_WAIT: Duration = Duration::from_millis(100);
-/// How long the return of an agent's money may take to enter the log.
-const RETURN_LIFE_S: u64 = 120;
 
 /// An agent as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,11 +92,10 @@ impl AgentsHandle {
     /// `agent.bad_manifest`, `agent.bad_component`, `agent.import_not_granted`, `agent.too_large`, `agent.exists` for
     /// another owner's agent, and faults.
     pub async fn deploy(&self, manifest: String, component: Vec<u8>, owner: Address) -> Result<AgentView, CallError> {
-        let parsed = Manifest::parse(&manifest).map_err(|error| CallError::new(error.code, error.what))?;
+        let parsed = Manifest::parse(&manifest)?;
         let (ports, own) = (Arc::clone(&self.ports), parsed.clone());
         let check = move || {
-            let program = ports.sandbox.load(&component, &own);
-            let program = program.map_err(|error| CallError::new(error.code, error.what))?;
+            let program = ports.sandbox.load(&component, &own)?;
             ports.blobs.put(&component)?;
             Ok::<Hash, CallError>(program.hash())
         };
@@ -137,8 +134,7 @@ impl AgentsHandle {
     /// # Errors
     /// `agent.not_found`, and faults.
     pub async fn in_channels(&self, name: &str) -> Result<Amount, CallError> {
-        let record = super::book::read_record(&self.ports, name).await?;
-        let record = record.ok_or_else(|| CallError::new(Code::AgentNotFound, name))?;
+        let record = known_record(&self.ports, name).await?;
         let payer = self.ports.keys.payer(name).await?;
         let mut sum = Amount::ZERO;
         for payee in record.payees {
@@ -153,8 +149,7 @@ impl AgentsHandle {
     /// # Errors
     /// `agent.not_found`, and faults.
     pub async fn status(&self, name: &str) -> Result<Status, CallError> {
-        let record = super::book::read_record(&self.ports, name).await?;
-        record.map(|record| record.status).ok_or_else(|| CallError::new(Code::AgentNotFound, name))
+        Ok(known_record(&self.ports, name).await?.status)
     }
 
     /// An event as it stands.
@@ -193,7 +188,7 @@ impl AgentsHandle {
                 }
             }
         }
-        let returned = self.give_back(&record).await?;
+        let returned = self.give_back(&record, &payer).await?;
         if let Some(refused) = refused {
             return Err(refused);
         }
@@ -201,17 +196,13 @@ impl AgentsHandle {
         Ok((view(buyer, name.to_owned(), record).await?, Stopped { refunded, returned }))
     }
 
-    async fn give_back(&self, record: &AgentRecord) -> Result<Amount, CallError> {
+    async fn give_back(&self, record: &AgentRecord, payer: &Payer) -> Result<Amount, CallError> {
         let buyer = &self.ports.buyer;
         let amount = buyer.ledger.available(record.account).await?;
         if amount.is_zero() || record.account == record.owner {
             return Ok(Amount::ZERO);
         }
-        let manifest = Manifest::parse(&record.manifest).map_err(|error| CallError::new(error.code, error.what))?;
-        let payer = self.ports.keys.payer(&manifest.name).await?;
-        let now = buyer.clock.now();
-        let id = CommandId::ordered(now, random(buyer.random.as_ref()));
-        let head = Head { signer: record.account, id, expires_at: now.plus_secs(RETURN_LIFE_S) };
+        let head = fresh_head(buyer.clock.as_ref(), buyer.random.as_ref(), record.account);
         let transfer = Transfer { head, credit: record.owner, amount, pending: None, reference: 0, receipt: None };
         let entry = Entry::sign(&buyer.ledger.network(), Command::Transfer(transfer), &payer.account);
         // A repeat of the whole step finds what is left: nothing is returned twice.
@@ -232,6 +223,14 @@ async fn view(buyer: &Buyer, name: String, record: AgentRecord) -> Result<AgentV
         name,
         record,
     })
+}
+
+/// How many agents a node has; needs no running agents.
+///
+/// # Errors
+/// Faults.
+pub async fn count(journal: &dyn Journal) -> Result<usize, CallError> {
+    Ok(journal.list(Table::Agents, Vec::new(), AGENTS_MAX).await?.len())
 }
 
 /// Every agent of a node, by name; needs no running agents.

@@ -1,8 +1,8 @@
 //! What an event's host calls were answered, so that an event that is handled again after a crash goes the same way.
 //!
 //! Answers become durable together with the next `open` at the latest, because nothing before it has an effect: a crash
-//! earlier repeats the rest of the event as if for the first time. Reading a stream is not kept: the host of the call sends everything
-//! that it charged for once more, and a stream that has ended is kept whole.
+//! earlier repeats the rest of the event as if for the first time. Reading a stream is not kept: the host of the call
+//! sends everything that it charged for once more, and a stream that has ended is kept whole.
 
 use std::collections::VecDeque;
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, State};
 use super::memo::Kept;
-use super::record::{MemoKind, Payee};
+use super::record::{AgentRecord, MemoKind, Payee};
 use super::step::Step;
 use crate::error::CallError;
 use crate::purchase::{Arrived, Purchase, Quoted};
@@ -246,7 +246,7 @@ impl Desk {
 
     async fn write_intent(&self, state: &mut State, payee: Payee) -> Result<(), CallError> {
         let writes = state.memos.take_writes();
-        let change = move |record: &mut super::record::AgentRecord| {
+        let change = move |record: &mut AgentRecord| {
             if !record.payees.contains(&payee) {
                 record.payees.push(payee);
             }

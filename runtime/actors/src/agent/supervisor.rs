@@ -11,10 +11,10 @@ use kameo::error::ActorStopReason;
 use kameo::message::{Context, Message};
 use kameo::supervision::RestartPolicy;
 
+use super::AgentPorts;
 use super::actor::{AgentActor, AgentSettings, Halt};
-use super::book::{read_record, record_row};
+use super::book::{known_record, read_record, record_row};
 use super::record::{AgentRecord, Status};
-use super::{AgentPorts, Feed};
 use crate::ask::ask;
 use crate::error::CallError;
 
@@ -192,19 +192,11 @@ impl Message<Stop> for AgentSupervisor {
 
     async fn handle(&mut self, Stop(name): Stop, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
         self.halt(&name).await?;
-        let record = read_record(&self.ports, &name).await?;
-        let mut record = record.ok_or_else(|| CallError::new(Code::AgentNotFound, name.as_str()))?;
+        let mut record = known_record(&self.ports, &name).await?;
         if record.status != Status::Stopped {
             record.status = Status::Stopped;
             self.ports.buyer.journal.commit(vec![record_row(&name, &record)]).await?;
         }
         Ok(record)
-    }
-}
-
-impl AgentPorts {
-    /// Where steps are told.
-    pub fn feed(&self) -> &Feed {
-        &self.feed
     }
 }

@@ -11,17 +11,15 @@ use agora_inference_api::Engine;
 use agora_types::command::Head;
 use agora_types::eip712::Network;
 use agora_types::key::{StatementSigner, WalletKey};
-use agora_types::{Address, CallId, ChannelId, Code, CommandId, ListingId, Signed, Timestamp};
+use agora_types::{Address, CallId, ChannelId, Code, ListingId, Signed, Timestamp};
 
 use super::line::Line;
-use crate::clock::{Clock, Random, random};
+use crate::clock::{Clock, Random, fresh_head};
 use crate::error::CallError;
 
 /// Outstanding quotes of one payer, and of all.
 const QUOTES_PER_PAYER: usize = 16;
 const QUOTES_MAX: usize = 16_384;
-/// How long a command of the host may take to enter the log.
-const COMMAND_LIFE_S: u64 = 120;
 /// Key of the host's count of calls in [`Table::Seller`], apart from heads and chunks.
 const SEQ_KEY: &[u8] = b"n";
 
@@ -139,9 +137,7 @@ impl Seller {
 
     /// A fresh head for a command of this host.
     pub(crate) fn head(&self) -> Head {
-        let now = self.now();
-        let id = CommandId::ordered(now, random(self.parts.random.as_ref()));
-        Head { signer: self.account(), id, expires_at: now.plus_secs(COMMAND_LIFE_S) }
+        fresh_head(self.parts.clock.as_ref(), self.parts.random.as_ref(), self.account())
     }
 
     /// The host's end of a stream.

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use agora_economy::ports::ledger::LedgerFailure;
-use agora_economy::ports::log::{Index, Row};
 use agora_receipts::Envelope;
 use agora_types::Code;
 use kameo::actor::ActorRef;
@@ -12,12 +10,9 @@ use kameo::error::SendError;
 use super::actor::{Export, LogActor, Newest, Publish};
 use super::publisher::Published;
 use crate::error::CallError;
-use crate::ledger::{LedgerHandle, Rows};
 
 /// How long an answer may take. The first publication of a long log takes longer: callers are told to come again.
 const ANSWER: Duration = Duration::from_secs(60);
-/// How long one page of the ledger may take.
-const PAGE_ANSWER: Duration = Duration::from_secs(30);
 
 /// The receipt log of a node.
 #[derive(Clone)]
@@ -72,23 +67,4 @@ fn failure<M>(error: SendError<M, CallError>) -> CallError {
         SendError::Timeout(_) => "the receipt log did not answer in time",
     };
     CallError::new(Code::NodeBusy, what)
-}
-
-/// Keys and values of an index whose keys are numbers, at most `limit`.
-pub(super) async fn ledger_rows(
-    ledger: &LedgerHandle,
-    index: Index,
-    from: u64,
-    limit: usize,
-) -> Result<Vec<Row>, LedgerFailure> {
-    let rows = Rows(index, from.to_be_bytes().to_vec(), limit);
-    ledger.actor().ask(rows).reply_timeout(PAGE_ANSWER).await.map_err(|error| match error {
-        SendError::HandlerError(error) => LedgerFailure { code: error.code(), what: error.to_string() },
-        SendError::MailboxFull(_) | SendError::Timeout(_) => {
-            LedgerFailure { code: Code::LedgerBusy, what: "the ledger did not answer in time".to_owned() }
-        }
-        SendError::ActorNotRunning(_) | SendError::ActorStopped | SendError::ActorRestarting(_) => {
-            LedgerFailure { code: Code::StoreFailed, what: "the ledger is being opened again".to_owned() }
-        }
-    })
 }

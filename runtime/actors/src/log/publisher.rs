@@ -12,7 +12,6 @@ use agora_types::merkle::{Tree, leaf_hash};
 use agora_types::{Code, Hash};
 
 use super::actor::LogSettings;
-use super::handle::ledger_rows;
 use crate::error::CallError;
 
 /// Most leaves of the tree in memory, 4 GiB of hashes; a longer log is not published any more.
@@ -158,7 +157,7 @@ impl Publisher {
     /// So many leaves from an index on; the ledger has them, so fewer are damage.
     async fn leaves(&self, from: u64, count: u64) -> Result<Vec<Vec<u8>>, Trouble> {
         let limit = usize::try_from(count).expect("a page or a tile");
-        let rows = ledger_rows(&self.settings.ledger, Index::Receipt, from, limit).await?;
+        let rows = self.settings.ledger.rows(Index::Receipt, from.to_be_bytes().to_vec(), limit).await?;
         let whole = rows.len() == limit && (from..).zip(&rows).all(|(index, (key, _))| *key == index.to_be_bytes());
         if !whole {
             return Err(Trouble::damaged(format!("receipts {from} to {} are not all there", from + count - 1)));

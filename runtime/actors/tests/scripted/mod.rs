@@ -198,7 +198,7 @@ impl Office {
             feed: Feed::default(),
         });
         // Before the agents start: what they do by themselves is heard too.
-        let steps = ports.feed().follow();
+        let steps = ports.feed.follow();
         let supervisor = AgentSupervisor::spawn(Arc::clone(&ports));
         let agents = AgentsHandle::new(supervisor.clone(), ports);
         Self { world, agents, supervisor, steps }

@@ -251,6 +251,26 @@ pub(crate) fn found(folder: &Path) {
     }
 }
 
+/// A folder of its own in which everything is founded.
+pub(crate) fn founded() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    found(folder.path());
+    folder
+}
+
+/// Ends the first life of a folder's world in the middle of a call, after so many chunks were read of 400 tokens.
+pub(crate) async fn cut_off(folder: &Path, call: CallId, chunks: usize) -> Quoted {
+    let world = World::open(folder, Fuse::new(None, false), 0).await;
+    let quoted = world.quote(400).await.unwrap();
+    let mut purchase = Purchase::open(&world.buyer, payer(), call, &quoted).await.unwrap();
+    for _ in 0..chunks {
+        purchase.next().await.unwrap();
+    }
+    drop(purchase);
+    world.end().await;
+    quoted
+}
+
 impl World {
     /// Opens the folder, as a start does. `round` keeps ids of different lives apart.
     pub(crate) async fn open(folder: &Path, fuse: Arc<Fuse>, round: u64) -> Self {
