@@ -1,14 +1,13 @@
 //! A network's data folder: who holds it, which format it has, and where things are.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use agora_economy::ports::log::LogFault;
 use agora_types::Canonical as _;
 use agora_types::genesis::Genesis;
 
-use crate::files::io;
+use crate::files::{io, write_synced};
 use crate::frame::damage;
 
 /// The folder format that this release writes and reads.
@@ -141,8 +140,7 @@ fn hold(path: &Path) -> Result<File, LogFault> {
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), LogFault> {
     let doing = "wrote a file";
     let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh).map_err(io(doing, &fresh))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io(doing, &fresh))?;
+    write_synced(&fresh, bytes).map_err(io(doing, &fresh))?;
     fs::rename(&fresh, path).map_err(io(doing, path))?;
     if let Some(parent) = path.parent() {
         File::open(parent).and_then(|folder| folder.sync_all()).map_err(io(doing, parent))?;

@@ -20,11 +20,12 @@ use agora_economy::ports::log::{LogFault, LogStore};
 use agora_economy::ports::state::Journal;
 use agora_inference_api::Engine;
 use agora_sandbox_wasm::{Settings as SandboxSettings, WasmSandbox};
+use agora_shell::secret::Terminal;
 use agora_shell::{Failure, NetworkName, Outcome, Paths};
 use agora_store::{DataFolder, FolderBlobs, FolderTiles, RedbLog, RedbState};
 use agora_types::batch::Entry;
 use agora_types::genesis::Genesis;
-use agora_types::key::StatementKey;
+use agora_types::key::{StatementKey, StatementSigner};
 use agora_types::{Canonical as _, Code};
 use agora_web::{Bounds, Face};
 use tokio::sync::Notify;
@@ -84,23 +85,18 @@ fn parts(folder: &DataFolder) -> Outcome<NodeParts> {
     })
 }
 
-fn log_parts(folder: &DataFolder, key: agora_types::key::StatementSigner) -> Outcome<LogParts> {
+fn log_parts(folder: &DataFolder, checkpoint_key: Arc<StatementSigner>) -> Outcome<LogParts> {
     let tiles = FolderTiles::open(&folder.tiles_folder()).map_err(|fault| failure(&fault, folder.path()))?;
-    Ok(LogParts { tiles: Arc::new(tiles), every_ms: PUBLISH_EVERY_MS, checkpoint_key: Arc::new(key) })
+    Ok(LogParts { tiles: Arc::new(tiles), every_ms: PUBLISH_EVERY_MS, checkpoint_key })
 }
 
 /// A start that failed, with what to do where the folder is the reason.
 fn not_started(error: agora_actors::CallError, folder: &DataFolder) -> Failure {
     let failure = refused(error);
-    let path = folder.path().display();
-    match failure.code {
-        Code::StoreDamaged => Failure::new(failure.code, format!("{path}: {}", failure.what)).advise(
-            "nothing was changed: copy the folder away, then restore it from a backup, or start a new network in another \
-             --home",
-        ),
-        Code::StoreLocked => failure.advise("stop the other node (`agora network stop`), or choose another --home"),
+    network::advise(match failure.code {
+        Code::StoreDamaged => Failure::new(failure.code, format!("{}: {}", folder.path().display(), failure.what)),
         _ => failure,
-    }
+    })
 }
 
 impl Running {
@@ -112,17 +108,16 @@ impl Running {
         let since = Instant::now();
         let folder = &network.folder;
         let keys = network.keys()?;
-        let opened = network.keys()?;
         let sandbox =
             WasmSandbox::new(SandboxSettings { cache_folder: Some(paths.aot()), ..SandboxSettings::default() });
         let sandbox = sandbox.map_err(|error| Failure::new(error.code, error.what))?;
         let blobs = FolderBlobs::open(&folder.blobs_folder()).map_err(|fault| failure(&fault, folder.path()))?;
         let parts = NodeParts {
-            log: Some(log_parts(folder, opened.checkpoint)?),
+            log: Some(log_parts(folder, Arc::clone(&keys.checkpoint))?),
             host: Some(HostParts {
                 engine: Arc::clone(&engine),
-                account: Arc::new(opened.host),
-                receipt_key: Arc::new(opened.receipt),
+                account: Arc::clone(&keys.host),
+                receipt_key: Arc::clone(&keys.receipt),
                 grace_s: agora_actors::host::GRACE_S,
             }),
             agents: Some(AgentParts {
@@ -274,9 +269,9 @@ pub(crate) fn start_log(context: &Context) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new(format!("{level},kameo=error,actix_server=warn,wasmtime=warn"))
     });
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A second start in one process keeps the first log.
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+    let _ = log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init();
 }
 
 /// Opens a network's folder without starting a node: what needs no agents and no model is answered.
@@ -286,17 +281,12 @@ pub(crate) fn start_log(context: &Context) {
 pub async fn open_offline(paths: &Paths, name: &NetworkName) -> Outcome<Arc<dyn Service>> {
     let folder = network::open_folder(paths, name)?;
     let store = agora_shell::keystore::KeyStore::at(folder.keys_folder());
-    let passphrase = folder.keys_folder().join(network::DEV_PASSPHRASE);
     // The keys of a dev network open without asking; without them everything but exports is answered.
-    let passphrase = match folder.genesis().dev && passphrase.is_file() {
-        true => Some(
-            agora_shell::SecretSource::Path(passphrase)
-                .read("the dev network's passphrase", &agora_shell::secret::Terminal { silent: true })?,
-        ),
-        false => None,
-    };
-    let log = match &passphrase {
-        Some(passphrase) => Some(log_parts(&folder, store.open_statement(network::CHECKPOINT, passphrase)?)?),
+    let log = match network::dev_passphrase(&folder.keys_folder(), || Ok(folder.genesis().dev))? {
+        Some(source) => {
+            let passphrase = source.read("the dev network's passphrase", &Terminal { silent: true })?;
+            Some(log_parts(&folder, Arc::new(store.open_statement(network::CHECKPOINT, &passphrase)?))?)
+        }
         None => None,
     };
     let host = store.info(network::HOST)?.address.unwrap_or(agora_types::Address::ZERO);

@@ -2,13 +2,13 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use agora_shell::files;
 use agora_shell::settings::{Limit, Overlay};
 use agora_shell::{Failure, Format, NetworkName, Outcome, Paths, Printer, Settings, parse_amount};
 use agora_types::genesis::Genesis;
-use agora_types::{Amount, Canonical as _, Code, Timestamp};
+use agora_types::{Amount, Canonical as _, Code};
 
 use super::args::AgentCommand;
 use super::args::{Cli, Command, Demo, Global, Paying, Up, Wallet};
@@ -154,10 +154,4 @@ pub fn read_genesis(path: &std::path::Path) -> Outcome<Genesis> {
     let genesis = Genesis::from_bytes(&bytes).map_err(|error| invalid(error.to_string()))?;
     genesis.check().map_err(|rule| invalid(rule.to_owned()))?;
     Ok(genesis)
-}
-
-/// The time, by this machine's clock.
-pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -2,16 +2,12 @@
 
 use agora_shell::keystore::{Cost, KeyInfo, KeyKind, KeyList, KeyStore};
 use agora_shell::secret::Terminal;
-use agora_shell::settings::Source;
 use agora_shell::{Failure, Outcome, SecretSource};
 use agora_types::key::WalletKey;
 use agora_types::{Address, Code};
 
 use super::context::Context;
-
-/// The passphrase of a dev network's keys, in its folder of keys: money there is worth nothing, and the demo must run
-/// unattended. A passphrase source that somebody set goes before it.
-pub const DEV_PASSPHRASE: &str = "dev.passphrase";
+use crate::node::network;
 
 /// The keys of a context's network.
 #[derive(Debug)]
@@ -91,12 +87,9 @@ impl<'a> Keys<'a> {
     }
 
     fn passphrase(&self) -> Outcome<(SecretSource, Cost)> {
-        let setting = &self.context.settings.passphrase;
-        let file = self.context.paths.keys(self.context.network()).join(DEV_PASSPHRASE);
-        if setting.source == Source::Default && file.is_file() && self.context.genesis()?.dev {
-            return Ok((SecretSource::Path(file), Cost::Light));
-        }
-        Ok((setting.value.clone(), Cost::Standard))
+        let context = self.context;
+        let keys = context.paths.keys(context.network());
+        network::passphrase(&context.settings, &keys, || Ok(context.genesis()?.dev))
     }
 
     fn terminal(&self) -> Terminal {

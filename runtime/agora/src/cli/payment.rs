@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agora_actors::clock::Clock as _;
 use agora_shell::{Failure, Outcome};
 use agora_types::batch::Entry;
 use agora_types::command::{Command, Head, Transfer};
@@ -9,8 +10,8 @@ use agora_types::genesis::Genesis;
 use agora_types::key::WalletKey;
 use agora_types::{Address, Amount, Canonical as _, Code, CommandId, Timestamp};
 
-use super::context::now;
 use crate::control::{Committed, Request, Service};
+use crate::node::System;
 
 /// A transfer may enter the log for so long.
 const VALID_S: u64 = 120;
@@ -46,7 +47,7 @@ impl Payment {
         let mut random = [0; 10];
         getrandom::fill(&mut random)
             .map_err(|error| Failure::new(Code::NodeIo, format!("the system gives no random bytes: {error}")))?;
-        let at = now();
+        let at = System.now();
         let (id, expires_at) = (CommandId::ordered(at, random), at.plus_secs(VALID_S));
         let head = Head { signer, id, expires_at };
         let transfer = Transfer { head, credit, amount, pending: None, reference: 0, receipt: None };
@@ -65,7 +66,7 @@ impl Payment {
             match service.call::<Committed>(request).await {
                 Ok(committed) => return self.fate(&committed),
                 Err(failure) if !is_uncertain(failure.code) => return Err(failure),
-                Err(_) if tried < TRIES && now() < self.expires_at => {
+                Err(_) if tried < TRIES && System.now() < self.expires_at => {
                     tried += 1;
                     tokio::time::sleep(PAUSE).await;
                 }

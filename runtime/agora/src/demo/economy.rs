@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use agora_actors::clock::{Clock as _, Random as _};
+use agora_actors::clock::{Clock as _, fresh_head};
 use agora_catalog::{DatanetPart, Listing, ListingHost};
 use agora_datanets::{Contribution, ContributionKind, DatanetVersion, KindWeights, Terms};
 use agora_economy::ports::ledger::Ledger;
 use agora_inference_api::BaseInfo;
-use agora_shell::keystore::{KeyKind, KeyStore};
+use agora_shell::keystore::KeyStore;
 use agora_shell::{Failure, Outcome};
 use agora_types::batch::Entry;
 use agora_types::command::{Command, Head, Transfer};
 use agora_types::key::{StatementSigner, WalletKey};
-use agora_types::{Address, Amount, CommandId, DatanetId, Hash, ListingId, Prices, Signed};
+use agora_types::{Address, Amount, DatanetId, Hash, ListingId, Prices, Signed};
 
 use crate::control::{Account, Request, Service};
 use crate::node::network::{MAIN, refused};
@@ -22,8 +22,6 @@ use crate::node::{Running, System};
 pub(super) const WALLET: &str = "demo";
 /// Owns datanet and listing.
 const OWNER: &str = "owner";
-/// How long a command of the demo may take.
-const COMMAND_LIFE_S: u64 = 120;
 const DATANET: &str = "sea-notes";
 const LISTING: &str = "smollm2-sea";
 
@@ -77,10 +75,7 @@ pub(super) struct Economy {
 }
 
 fn head(signer: Address) -> Head {
-    let now = System.now();
-    let mut random = [0; 10];
-    System.fill(&mut random);
-    Head { signer, id: CommandId::ordered(now, random), expires_at: now.plus_secs(COMMAND_LIFE_S) }
+    fresh_head(&System, &System, signer)
 }
 
 async fn commit(running: &Running, command: Command, key: &WalletKey) -> Outcome<()> {
@@ -94,8 +89,8 @@ impl Economy {
     pub(super) async fn found(running: &Running, model: &BaseInfo) -> Outcome<Self> {
         let network = running.network();
         let (store, passphrase) = (network.store(), network.passphrase.clone());
-        let wallet = |name: &str| wallet(&store, &passphrase, network.cost, name);
-        let signer = |name: &str| signer(&store, &passphrase, network.cost, name);
+        let wallet = |name: &str| store.wallet_or_new(name, &passphrase, network.cost);
+        let signer = |name: &str| store.statement_or_new(&format!("{name}-statements"), &passphrase, network.cost);
         let owner = wallet(OWNER)?;
         let mut people = vec![("owner".to_owned(), owner.address()), ("host".to_owned(), running.host().0)];
         let datanet = DatanetId::derive(&owner.address(), DATANET);
@@ -140,7 +135,7 @@ impl Economy {
 
     /// Gives the demo's wallet `amount` out of the dev genesis; answers with its account.
     pub(super) async fn fund(&self, running: &Running, amount: Amount) -> Outcome<Address> {
-        let to = wallet(&self.store, &self.passphrase, running.network().cost, WALLET)?.address();
+        let to = self.store.wallet_or_new(WALLET, &self.passphrase, running.network().cost)?.address();
         let main = self.store.open_wallet(MAIN, &self.passphrase)?;
         let transfer =
             Transfer { head: head(main.address()), credit: to, amount, pending: None, reference: 0, receipt: None };
@@ -162,26 +157,6 @@ impl Economy {
 async fn registered(running: &Running, id: ListingId) -> Outcome<Option<Signed<Listing>>> {
     use agora_actors::purchase::Directory as _;
     running.handles().directory.get(id).await.map_err(refused)
-}
-
-fn wallet(store: &KeyStore, passphrase: &str, cost: agora_shell::keystore::Cost, name: &str) -> Outcome<WalletKey> {
-    if !store.contains(name)? {
-        store.create(name, KeyKind::Secp256k1, passphrase, cost)?;
-    }
-    store.open_wallet(name, passphrase)
-}
-
-fn signer(
-    store: &KeyStore,
-    passphrase: &str,
-    cost: agora_shell::keystore::Cost,
-    name: &str,
-) -> Outcome<StatementSigner> {
-    let name = format!("{name}-statements");
-    if !store.contains(&name)? {
-        store.create(&name, KeyKind::Ed25519, passphrase, cost)?;
-    }
-    store.open_statement(&name, passphrase)
 }
 
 fn contribution(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agora_actors::agent::record::{EventRow, EventState};
+use agora_actors::agent::record::{EventRow, EventState, Status};
 use agora_actors::agent::{AgentsHandle, Progress, Step};
 use agora_shell::{Failure, Outcome};
 use agora_types::Code;
@@ -78,9 +78,9 @@ impl Following {
     async fn is_down(&self) -> Option<Failure> {
         let status = self.agents.status(&self.name).await.ok()?;
         match status {
-            agora_actors::agent::record::Status::Running => None,
-            agora_actors::agent::record::Status::Suspended => Some(Failure::new(Code::AgentSuspended, &*self.name)),
-            agora_actors::agent::record::Status::Stopped => Some(Failure::new(Code::AgentStopped, &*self.name)),
+            Status::Running => None,
+            Status::Suspended => Some(Failure::new(Code::AgentSuspended, &*self.name)),
+            Status::Stopped => Some(Failure::new(Code::AgentStopped, &*self.name)),
         }
     }
 

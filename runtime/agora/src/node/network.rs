@@ -1,9 +1,10 @@
 //! A network's folder and keys: opened, or made for a dev network.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use agora_actors::CallError;
-use agora_actors::clock::{Clock as _, Random as _};
+use agora_actors::clock::{Clock as _, Random as _, fresh_head};
 use agora_economy::ports::log::LogFault;
 use agora_shell::files::{self, Existing};
 use agora_shell::keystore::{Cost, Key, KeyKind, KeyStore};
@@ -11,10 +12,10 @@ use agora_shell::secret::Terminal;
 use agora_shell::settings::Source;
 use agora_shell::{Failure, NetworkName, Outcome, Paths, SecretSource, Settings};
 use agora_store::{DataFolder, FORMAT};
-use agora_types::command::{Command, Head, KeyKind as Work, KeyProof, KeyStatement, PublicKey, RegisterKey};
+use agora_types::command::{Command, KeyKind as Work, KeyProof, KeyStatement, PublicKey, RegisterKey};
 use agora_types::genesis::{Allocation, CHAIN_ID_LIMIT, Genesis, Parameters};
 use agora_types::key::{StatementSigner, WalletKey};
-use agora_types::{Amount, Canonical as _, Code, CommandId};
+use agora_types::{Amount, Canonical as _, Code};
 use zeroize::Zeroizing;
 
 use super::system::System;
@@ -29,14 +30,12 @@ pub const CHECKPOINT: &str = "checkpoint";
 pub const OPERATOR: &str = "operator";
 /// The wallet of whoever made the network.
 pub const MAIN: &str = "main";
-/// The passphrase of a dev network's keys.
-pub const DEV_PASSPHRASE: &str = "dev.passphrase";
+/// The file of a dev network's passphrase.
+const DEV_PASSPHRASE: &str = "dev.passphrase";
 /// What the first wallet of a dev network holds, in OPEN.
 const MAIN_OPEN: u64 = 1_000_000;
 /// Until when a host's receipt key acts, in seconds: ten years.
 const KEY_LIFE_S: u64 = 315_360_000;
-/// How long the registration of a key may take.
-const REGISTER_LIFE_S: u64 = 120;
 
 /// An opened network: nobody else has its folder while this lives.
 pub struct Network {
@@ -51,23 +50,27 @@ pub struct Network {
 /// The keys that a node works with.
 pub struct NodeKeys {
     /// Settles calls, is paid.
-    pub host: WalletKey,
+    pub host: Arc<WalletKey>,
     /// Signs quotes and receipts.
-    pub receipt: StatementSigner,
+    pub receipt: Arc<StatementSigner>,
     /// Signs checkpoints.
-    pub checkpoint: StatementSigner,
+    pub checkpoint: Arc<StatementSigner>,
 }
 
 /// A fault as a command says it.
 pub fn failure(fault: &LogFault, path: &Path) -> Failure {
-    let failure = Failure::new(fault.code(), format!("{}: {fault}", path.display()));
-    match fault {
-        LogFault::Locked => failure.advise("stop the other node (`agora network stop`), or choose another --home"),
-        LogFault::Damaged { .. } => failure.advise(
+    advise(Failure::new(fault.code(), format!("{}: {fault}", path.display())))
+}
+
+/// What to do about a data folder that cannot be used.
+pub(super) fn advise(failure: Failure) -> Failure {
+    match failure.code {
+        Code::StoreLocked => failure.advise("stop the other node (`agora network stop`), or choose another --home"),
+        Code::StoreDamaged => failure.advise(
             "nothing was changed: copy the folder away, then restore it from a backup, or start a new network in another \
              --home",
         ),
-        LogFault::Fenced { .. } | LogFault::Failed { .. } | LogFault::TooLarge { .. } => failure,
+        _ => failure,
     }
 }
 
@@ -103,20 +106,36 @@ pub fn open_or_make(paths: &Paths, settings: &Settings) -> Outcome<Network> {
     let path = paths.network(name);
     if path.join("FORMAT").is_file() {
         let folder = open_folder(paths, name)?;
-        let (passphrase, cost) = read_passphrase(&folder, settings)?;
+        let (source, cost) = passphrase(settings, &folder.keys_folder(), || Ok(folder.genesis().dev))?;
+        let passphrase = source.read("the passphrase of the node's keys", &Terminal { silent: false })?;
         return Ok(Network { folder, passphrase, cost });
     }
     make_dev(&path, name)
 }
 
-fn read_passphrase(folder: &DataFolder, settings: &Settings) -> Outcome<(Zeroizing<String>, Cost)> {
-    let file = folder.keys_folder().join(DEV_PASSPHRASE);
-    let terminal = Terminal { silent: false };
-    let what = "the passphrase of the node's keys";
-    if settings.passphrase.source == Source::Default && folder.genesis().dev && file.is_file() {
-        return Ok((SecretSource::Path(file).read(what, &terminal)?, Cost::Light));
-    }
-    Ok((settings.passphrase.value.read(what, &terminal)?, Cost::Standard))
+/// The passphrase of a dev network's keys, in its folder of keys: money there is worth nothing, and the demo must run
+/// unattended.
+///
+/// # Errors
+/// What `is_dev` says; it is asked only when the file is there.
+pub fn dev_passphrase(keys: &Path, is_dev: impl FnOnce() -> Outcome<bool>) -> Outcome<Option<SecretSource>> {
+    let file = keys.join(DEV_PASSPHRASE);
+    Ok(if file.is_file() && is_dev()? { Some(SecretSource::Path(file)) } else { None })
+}
+
+/// Where the passphrase of a network's keys comes from, and what making further keys costs. A source that somebody set
+/// goes before the dev network's file.
+///
+/// # Errors
+/// As [`dev_passphrase`].
+pub fn passphrase(
+    settings: &Settings,
+    keys: &Path,
+    is_dev: impl FnOnce() -> Outcome<bool>,
+) -> Outcome<(SecretSource, Cost)> {
+    let setting = &settings.passphrase;
+    let dev = if setting.source == Source::Default { dev_passphrase(keys, is_dev)? } else { None };
+    Ok(dev.map_or_else(|| (setting.value.clone(), Cost::Standard), |source| (source, Cost::Light)))
 }
 
 /// A passphrase that everything of a dev network is locked with: it stands beside the keys, money there is worth nothing.
@@ -191,18 +210,16 @@ impl Network {
     pub fn keys(&self) -> Outcome<NodeKeys> {
         let store = self.store();
         Ok(NodeKeys {
-            host: store.open_wallet(HOST, &self.passphrase)?,
-            receipt: store.open_statement(HOST_RECEIPT, &self.passphrase)?,
-            checkpoint: store.open_statement(CHECKPOINT, &self.passphrase)?,
+            host: Arc::new(store.open_wallet(HOST, &self.passphrase)?),
+            receipt: Arc::new(store.open_statement(HOST_RECEIPT, &self.passphrase)?),
+            checkpoint: Arc::new(store.open_statement(CHECKPOINT, &self.passphrase)?),
         })
     }
 }
 
 /// The command by which a host's receipt key speaks for its account.
 pub fn register_receipt_key(genesis: &Genesis, host: &WalletKey, receipt: &StatementSigner) -> Command {
-    let now = System.now();
-    let mut random = [0; 10];
-    System.fill(&mut random);
+    let head = fresh_head(&System, &System, host.address());
     let statement = KeyStatement {
         chain_id: genesis.chain_id,
         owner: host.address(),
@@ -210,14 +227,10 @@ pub fn register_receipt_key(genesis: &Genesis, host: &WalletKey, receipt: &State
         key: PublicKey::Statement(receipt.public()),
     };
     Command::RegisterKey(RegisterKey {
-        head: Head {
-            signer: host.address(),
-            id: CommandId::ordered(now, random),
-            expires_at: now.plus_secs(REGISTER_LIFE_S),
-        },
+        head,
         kind: statement.kind,
         key: statement.key,
-        valid_until: now.plus_secs(KEY_LIFE_S),
+        valid_until: System.now().plus_secs(KEY_LIFE_S),
         proof: KeyProof::Statement(receipt.sign(&statement.tagged())),
     })
 }

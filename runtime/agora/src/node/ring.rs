@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use agora_actors::CallError;
 use agora_actors::agent::KeyRing;
 use agora_actors::purchase::{Payer, Pending};
-use agora_shell::keystore::{Cost, KeyKind, KeyStore};
+use agora_shell::keystore::{Cost, KeyStore};
 use agora_shell::{Failure, Outcome};
-use agora_types::key::WalletKey;
 use zeroize::Zeroizing;
 
 /// The ring over a keystore; opened keys are kept, since opening one is made to be slow.
@@ -35,18 +34,12 @@ impl Inner {
         if let Some(payer) = opened.get(agent) {
             return Ok(payer.clone());
         }
-        let account = self.key(&format!("agent-{agent}"))?;
-        let session = self.key(&format!("agent-{agent}-session"))?;
+        let key = |name: &str| self.store.wallet_or_new(name, &self.passphrase, self.cost);
+        let account = key(&format!("agent-{agent}"))?;
+        let session = key(&format!("agent-{agent}-session"))?;
         let payer = Payer { account: Arc::new(account), session: Arc::new(session) };
         opened.insert(agent.to_owned(), payer.clone());
         Ok(payer)
-    }
-
-    fn key(&self, name: &str) -> Outcome<WalletKey> {
-        if !self.store.contains(name)? {
-            self.store.create(name, KeyKind::Secp256k1, &self.passphrase, self.cost)?;
-        }
-        self.store.open_wallet(name, &self.passphrase)
     }
 }
 

@@ -10,7 +10,7 @@ use agora_economy::ports::log::Index;
 use agora_inference_api::Engine;
 use agora_receipts::checkpoint::verifier_key;
 use agora_receipts::envelope::{Disclosure, Opening};
-use agora_receipts::{Envelope, Receipt};
+use agora_receipts::{Envelope, Receipt, State};
 use agora_shell::{Failure, Outcome};
 use agora_types::batch::Entry;
 use agora_types::genesis::Genesis;
@@ -64,6 +64,10 @@ fn json<T: Serialize>(answer: &T) -> Outcome<Value> {
     Ok(serde_json::to_value(answer).expect("answers are plain JSON"))
 }
 
+fn says(leaf: &[u8], what: impl FnOnce(&Receipt) -> bool) -> bool {
+    Signed::<Receipt>::from_bytes(leaf).is_ok_and(|receipt| what(receipt.payload()))
+}
+
 fn failed(code: Code, what: String) -> Failure {
     Failure::new(code, what)
 }
@@ -99,7 +103,7 @@ impl NodeService {
             receipts,
             supply,
             listings,
-            agents: agent::agents(&self.handles.buyer).await?.len() as u64,
+            agents: agent::count(self.handles.buyer.journal.as_ref()).await? as u64,
             host: self.host.0,
             host_key: self.host.1,
             checkpoint_key: verifier_key(genesis.chain_id, genesis.checkpoint_key).to_string(),
@@ -145,48 +149,36 @@ impl NodeService {
         Ok(LogPage { batches, size: self.handles.ledger.size().await? })
     }
 
-    async fn receipts(&self, payer: Option<Address>, before: Option<u64>, limit: u32) -> Answered<ReceiptPage> {
+    /// Receipts below an index that fit, newest first, out of the newest [`SCAN_MAX`] below it.
+    async fn newest(&self, before: Option<u64>, wanted: usize, fits: impl Fn(&[u8]) -> bool) -> Answered<ReceiptPage> {
         let size = self.handles.ledger.query(|economy| economy.state().receipts.size()).await?;
         let mut end = before.unwrap_or(size).min(size);
         let last = end.saturating_sub(SCAN_MAX);
-        let wanted = limit.min(PAGE_MAX) as usize;
         let mut receipts = Vec::new();
         while end > last && receipts.len() < wanted {
             let from = end.saturating_sub(u64::from(PAGE_MAX)).max(last);
             let count = usize::try_from(end - from).unwrap_or(usize::MAX);
             let rows = self.handles.ledger.rows(Index::Receipt, from.to_be_bytes().to_vec(), count).await?;
-            for (index, (_, leaf)) in (from..).zip(rows).collect::<Vec<_>>().into_iter().rev() {
-                let fits = match payer {
-                    None => true,
-                    Some(payer) => {
-                        Signed::<Receipt>::from_bytes(&leaf).is_ok_and(|receipt| receipt.payload().payer == payer)
-                    }
-                };
-                if fits && receipts.len() < wanted {
-                    receipts.push(ReceiptRow { index, leaf: hex::encode(leaf) });
-                }
-            }
+            let rows: Vec<_> = (from..).zip(rows).filter(|(_, (_, leaf))| fits(leaf)).collect();
+            let rows = rows.into_iter().rev().take(wanted - receipts.len());
+            receipts.extend(rows.map(|(index, (_, leaf))| ReceiptRow { index, leaf: hex::encode(leaf) }));
             end = from;
         }
         Ok(ReceiptPage { receipts, size })
     }
 
+    async fn receipts(&self, payer: Option<Address>, before: Option<u64>, limit: u32) -> Answered<ReceiptPage> {
+        let wanted = limit.min(PAGE_MAX) as usize;
+        self.newest(before, wanted, |leaf| payer.is_none_or(|payer| says(leaf, |receipt| receipt.payer == payer))).await
+    }
+
     async fn receipt_of(&self, call: CallId) -> Answered<ReceiptPage> {
-        let size = self.handles.ledger.query(|economy| economy.state().receipts.size()).await?;
-        let mut end = size;
-        while end > size.saturating_sub(SCAN_MAX) && end > 0 {
-            let from = end.saturating_sub(u64::from(PAGE_MAX));
-            let count = usize::try_from(end - from).unwrap_or(usize::MAX);
-            let rows = self.handles.ledger.rows(Index::Receipt, from.to_be_bytes().to_vec(), count).await?;
-            let first = (from..).zip(rows).find(|(_, (_, leaf))| {
-                Signed::<Receipt>::from_bytes(leaf).is_ok_and(|receipt| receipt.payload().call_id == call)
-            });
-            if let Some((index, (_, leaf))) = first {
-                return Ok(ReceiptPage { receipts: vec![ReceiptRow { index, leaf: hex::encode(leaf) }], size });
-            }
-            end = from;
+        let first = |receipt: &Receipt| receipt.call_id == call && receipt.state == State::Provisional;
+        let page = self.newest(None, 1, |leaf| says(leaf, first)).await?;
+        match page.receipts.is_empty() {
+            true => Err(failed(Code::ReceiptUnknown, format!("call {call}")).into()),
+            false => Ok(page),
         }
-        Err(failed(Code::ReceiptUnknown, format!("call {call}")).into())
     }
 
     async fn export(&self, index: u64, disclose: bool) -> Answered<Envelope> {

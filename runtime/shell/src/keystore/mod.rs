@@ -288,6 +288,28 @@ impl KeyStore {
         }
     }
 
+    /// Opens a secp256k1 key, which is made when there is none.
+    ///
+    /// # Errors
+    /// As [`Self::create`] and [`Self::open_wallet`].
+    pub fn wallet_or_new(&self, name: &str, passphrase: &str, cost: Cost) -> Outcome<WalletKey> {
+        self.make_missing(name, KeyKind::Secp256k1, passphrase, cost)?;
+        self.open_wallet(name, passphrase)
+    }
+
+    /// Opens an Ed25519 key, which is made when there is none.
+    ///
+    /// # Errors
+    /// As [`Self::create`] and [`Self::open_statement`].
+    pub fn statement_or_new(&self, name: &str, passphrase: &str, cost: Cost) -> Outcome<StatementSigner> {
+        self.make_missing(name, KeyKind::Ed25519, passphrase, cost)?;
+        self.open_statement(name, passphrase)
+    }
+
+    fn make_missing(&self, name: &str, kind: KeyKind, passphrase: &str, cost: Cost) -> Outcome<()> {
+        if self.contains(name)? { Ok(()) } else { self.create(name, kind, passphrase, cost).map(drop) }
+    }
+
     /// What a key's file says, without its passphrase.
     ///
     /// # Errors
