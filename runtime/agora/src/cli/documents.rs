@@ -196,7 +196,7 @@ impl Document for Stopping {
     const TYPE: &'static str = "agora/stopping/v1";
 
     fn text(&self, out: &mut dyn Write, _: &Style) -> io::Result<()> {
-        writeln!(out, "the node (process {}) stops once its open answers have ended", self.pid)
+        writeln!(out, "the node (process {}) stops; what is under way goes on at its next start", self.pid)
     }
 }
 

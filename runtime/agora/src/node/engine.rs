@@ -8,9 +8,9 @@ use agora_inference_api::{
     AdapterInfo, BaseInfo, Engine, EngineError, FakeEngine, Job, Pending, Piece, Request, TokenStream,
 };
 use agora_openlora::{Loading, OpenLora, Settings as EngineSettings};
-use agora_shell::fetch::{self, Fetcher};
+use agora_shell::fetch::{self, Fetcher, State};
 use agora_shell::settings::ModelChoice;
-use agora_shell::{Failure, Outcome, Paths, Printer};
+use agora_shell::{Bar, Failure, Outcome, Paths, Printer};
 use agora_types::{Code, Hash};
 
 /// The name that chooses the stand-in; a dev network's only. `fake:20` takes 20 ms for a token.
@@ -41,7 +41,13 @@ pub(super) fn load(
         Some(path) => (path.to_path_buf(), None),
         None => {
             let model = fetch::find(choice.as_str())?;
-            let bar = printer.bytes_bar(&format!("fetching {}", model.name), model.bytes);
+            // A model that is here takes no time worth a word.
+            let bar = match fetch::state(model, &paths.models())? {
+                State::Verified => Bar::hidden(),
+                State::Missing | State::WrongSize(_) | State::Unchecked => {
+                    printer.bytes_bar(&format!("fetching {}", model.name), model.bytes)
+                }
+            };
             let fetched = Fetcher::default().fetch(model, &paths.models(), &bar);
             bar.finish();
             (fetched?.path, Some(model.sha256))
