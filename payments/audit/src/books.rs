@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use agora_types::authorization::Authorization;
 use agora_types::batch::Entry;
 use agora_types::channel::ChannelConfig;
 use agora_types::command::{
-    Command, Head, KeyKind, PostTransfer, PublicKey, RegisterDatanet, RegisterListing, ReleaseVested, Transfer,
-    VoidTransfer,
+    Command, Head, Hold, KeyKind, Pending, PostTransfer, PublicKey, RegisterDatanet, RegisterListing, ReleaseVested,
+    Transfer, VoidTransfer,
 };
 use agora_types::eip712::{self, Network};
 use agora_types::genesis::{Genesis, Parameters, Vesting};
@@ -33,9 +34,9 @@ pub(crate) fn commons() -> Address {
 /// A reservation that is open.
 #[derive(Debug)]
 pub(crate) struct Reserved {
-    credit: Address,
-    atoms: u128,
-    settler: Address,
+    pub(crate) credit: Address,
+    pub(crate) atoms: u128,
+    pub(crate) settler: Address,
     expires_at: Timestamp,
 }
 
@@ -83,6 +84,8 @@ pub(crate) struct Books {
     pub(crate) supply: u128,
     pub(crate) balances: BTreeMap<Address, u128>,
     reserved: BTreeMap<(Address, CommandId), Reserved>,
+    /// Reservations that were posted: an authorization pays once.
+    paid: BTreeSet<(Address, CommandId)>,
     done: BTreeMap<(Address, CommandId), Hash>,
     pub(crate) channels: BTreeMap<ChannelId, Channel>,
     pub(crate) nonces: BTreeMap<(Address, Hash), Hash>,
@@ -108,6 +111,7 @@ impl Books {
             supply: 0,
             balances: BTreeMap::new(),
             reserved: BTreeMap::new(),
+            paid: BTreeSet::new(),
             done: BTreeMap::new(),
             channels: BTreeMap::new(),
             nonces: BTreeMap::new(),
@@ -223,6 +227,8 @@ impl Books {
             Command::SettleCall(command) => self.settle_call(command),
             Command::FinalizeCall(command) => self.finalize_call(command),
             Command::ReleaseVested(command) => self.release(command),
+            Command::Hold(command) => self.hold(command),
+            Command::SettleHeld(command) => self.settle_held(command),
         }
     }
 
@@ -241,23 +247,78 @@ impl Books {
         if command.receipt.is_some_and(|index| index >= self.receipts) {
             return Err("a transfer names a receipt that does not exist".to_owned());
         }
-        let Some(pending) = command.pending else { return self.pay(&from, &to, atoms) };
-        let free = self.balance(&from).saturating_sub(self.reserved_of(&from));
-        if atoms > free {
-            return Err(format!("{from} reserved {atoms} atoms and had {free}"));
+        match command.pending {
+            None => self.pay(&from, &to, atoms),
+            Some(pending) => self.reserve((from, command.head.id), to, atoms, pending),
         }
-        let expires_at = self.now.plus_secs(u64::from(pending.timeout_s));
-        let reserved = Reserved { credit: to, atoms, settler: pending.settler, expires_at };
-        self.reserved.insert((from, command.head.id), reserved);
-        Ok(())
+    }
+
+    fn reserve(&mut self, key: (Address, CommandId), to: Address, atoms: u128, by: Pending) -> Result<(), String> {
+        let free = self.balance(&key.0).saturating_sub(self.reserved_of(&key.0));
+        if atoms == 0 || atoms > free {
+            return Err(format!("{} reserved {atoms} atoms and had {free}", key.0));
+        }
+        let expires_at = self.now.plus_secs(u64::from(by.timeout_s));
+        let reserved = Reserved { credit: to, atoms, settler: by.settler, expires_at };
+        match self.reserved.insert(key, reserved) {
+            None => Ok(()),
+            Some(_) => Err("a reservation was made twice".to_owned()),
+        }
+    }
+
+    /// A single payment is held: once, in its time, by whom the payer or the payee allows.
+    fn hold(&mut self, command: &Hold) -> Result<(), String> {
+        let authorization = &command.authorization;
+        let (payer, payee, settler) = (authorization.payer(), authorization.payee(), command.head.signer);
+        let (after, before) = authorization.window();
+        let seconds = self.now.as_secs();
+        if after > seconds || before <= seconds {
+            return Err("a payment was held outside of its authorization's time".to_owned());
+        }
+        let allowed = match authorization {
+            Authorization::Upto(upto) => upto.facilitator == settler,
+            Authorization::Exact(_) => {
+                let serves = |listing: &RegisterListing| {
+                    Address::listing(&listing.listing()) == payee && listing.hosts.contains(&settler)
+                };
+                payee == settler || self.operator == settler || self.listings.values().any(serves)
+            }
+        };
+        if !allowed {
+            return Err("a payment was held by one who may not".to_owned());
+        }
+        let digest = authorization.digest(&self.network);
+        let id = authorization.pending_id(&self.network);
+        let nonce = (payer, authorization.key());
+        if self.nonces.insert(nonce, digest).is_some_and(|before| before != digest) || self.paid.contains(&(payer, id))
+        {
+            return Err("a payment was held whose nonce was used".to_owned());
+        }
+        let by = Pending { timeout_s: command.timeout_s, settler };
+        self.reserve((payer, id), payee, authorization.max().atoms(), by)
+    }
+
+    /// Takes a reservation out to be paid, once for ever.
+    pub(crate) fn take_reserved(
+        &mut self,
+        key: (Address, CommandId),
+        settler: Address,
+        atoms: u128,
+    ) -> Result<Reserved, String> {
+        let reserved = self.reserved.remove(&key).ok_or("a reservation was posted that was not open")?;
+        if reserved.settler != settler || atoms > reserved.atoms {
+            return Err("a reservation was posted by another, or above its amount".to_owned());
+        }
+        self.paid.insert(key);
+        Ok(reserved)
     }
 
     fn post(&mut self, command: &PostTransfer) -> Result<(), String> {
         let key = (command.pending_signer, command.pending_id);
-        let reserved = self.reserved.remove(&key).ok_or("a reservation was posted that was not open")?;
         let atoms = command.amount.atoms();
-        if reserved.settler != command.head.signer || atoms == 0 || atoms > reserved.atoms {
-            return Err("a reservation was posted by another, or above its amount".to_owned());
+        let reserved = self.take_reserved(key, command.head.signer, atoms)?;
+        if atoms == 0 || self.listing_accounts.contains(&reserved.credit) {
+            return Err("a reservation was posted without an amount, or round attribution".to_owned());
         }
         self.pay(&key.0, &reserved.credit, atoms)
     }

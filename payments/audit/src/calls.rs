@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use agora_receipts::{Leg, Receipt, Role, State};
-use agora_types::command::{Command, FinalizeCall, SettleCall};
+use agora_receipts::{Kind, Leg, Receipt, Role, State};
+use agora_types::command::{Command, FinalizeCall, SettleCall, SettleHeld};
 use agora_types::merkle::leaf_hash;
-use agora_types::{Address, Amount, Hash};
+use agora_types::{Address, Amount, CallId, ChannelId, Hash, Signed};
 
 use crate::books::{Books, commons, escrow, suspense};
 use crate::signatures;
@@ -16,6 +16,24 @@ enum End {
     Open,
     Final(Hash),
     Lapsed,
+}
+
+/// What a settling command says of its call.
+struct Said {
+    call_id: CallId,
+    payer: Address,
+    payee: Address,
+    host: Address,
+    charge: Amount,
+    channel: Option<ChannelId>,
+    cumulative: Amount,
+}
+
+/// What the rules make of it: who is paid now, and who will share the contributors' part.
+struct Due {
+    legs: Vec<(Role, Address, u128)>,
+    part: u128,
+    shares: BTreeMap<Address, u128>,
 }
 
 /// A settled call.
@@ -71,6 +89,13 @@ impl Books {
                 }
                 Some(_) => Err("a call was settled twice with different receipts".to_owned()),
             },
+            Command::SettleHeld(settle) => match self.calls.get(&(settle.payer, settle.call_id)) {
+                None => Ok(false),
+                Some(call) if call.leaf == leaf_hash(&settle.receipt) && call.charge == settle.charge.atoms() => {
+                    Ok(true)
+                }
+                Some(_) => Err("a call was settled twice with different receipts".to_owned()),
+            },
             Command::FinalizeCall(finalize) => match self.calls.get(&(finalize.payer, finalize.call_id)) {
                 None => Err("an unknown call was finalized".to_owned()),
                 Some(call) => match &call.end {
@@ -93,32 +118,114 @@ impl Books {
 
     pub(crate) fn settle_call(&mut self, command: &SettleCall) -> Result<(), String> {
         let signed = signatures::receipt(&command.receipt)?;
+        let config = &command.config;
+        let id = config.id(&self.network);
+        let said = Said {
+            call_id: command.call_id,
+            payer: config.payer,
+            payee: config.receiver,
+            host: command.head.signer,
+            charge: command.charge,
+            channel: Some(id),
+            cumulative: command.cumulative,
+        };
+        if config.receiver_authorizer != said.host {
+            return Err("a call was settled by a host that the channel does not name".to_owned());
+        }
+        let due = self.due(&said, &signed)?;
+        let charge = command.charge.atoms();
+        let channel = self.channels.get_mut(&id).ok_or("a call paid from an unknown channel")?;
+        let (max, total) = (command.max_claimable.atoms(), command.cumulative.atoms());
+        if channel.claimed.checked_add(charge) != Some(total) || total > max || charge > channel.left()? {
+            return Err("a charge that voucher or channel do not cover".to_owned());
+        }
+        channel.claimed = total;
+        self.pay_call(&said, due, escrow(), &command.receipt)
+    }
+
+    pub(crate) fn settle_held(&mut self, command: &SettleHeld) -> Result<(), String> {
+        let signed = signatures::receipt(&command.receipt)?;
+        let (key, host) = ((command.payer, command.pending_id), command.head.signer);
+        let reserved = self.take_reserved(key, host, command.charge.atoms())?;
+        let said = Said {
+            call_id: command.call_id,
+            payer: command.payer,
+            payee: reserved.credit,
+            host,
+            charge: command.charge,
+            channel: None,
+            cumulative: command.charge,
+        };
+        let due = self.due(&said, &signed)?;
+        self.pay_call(&said, due, said.payer, &command.receipt)
+    }
+
+    /// Moves the money of a call and notes it.
+    fn pay_call(&mut self, said: &Said, due: Due, from: Address, receipt: &[u8]) -> Result<(), String> {
+        for (_, account, atoms) in &due.legs {
+            self.pay(&from, account, *atoms)?;
+        }
+        let (index, leaf) = self.append_leaf(receipt);
+        let deadline = self.now.plus_secs(u64::from(self.parameters.suspense_s));
+        let (host, charge) = (said.host, said.charge.atoms());
+        let call = Call { host, index, leaf, charge, part: due.part, shares: due.shares, end: End::Open };
+        self.calls.insert((said.payer, said.call_id), call);
+        self.deadlines.insert((deadline, said.payer, said.call_id));
+        Ok(())
+    }
+
+    /// What the rules make of a call, when its receipt tells the truth.
+    fn due(&self, said: &Said, signed: &Signed<Receipt>) -> Result<Due, String> {
         let receipt = signed.payload();
-        let host = command.head.signer;
-        self.speaks_for(signed.key(), &host)?;
+        self.speaks_for(signed.key(), &said.host)?;
+        let due = match receipt.kind {
+            Kind::Inference => self.due_of_inference(said, receipt)?,
+            Kind::Service if self.is_keyless(&said.payee) || receipt.listing.is_some() => {
+                return Err("money of an attributed call went round attribution".to_owned());
+            }
+            Kind::Service => {
+                let legs = vec![(Role::Seller, said.payee, said.charge.atoms())];
+                Due { legs, part: 0, shares: BTreeMap::new() }
+            }
+            Kind::Training | Kind::Datanet => return Err("a receipt of a kind that nothing settles".to_owned()),
+        };
+        let rules = [
+            (receipt.network == self.network.chain_id, "its network"),
+            (receipt.call_id == said.call_id, "its call"),
+            (receipt.host == said.host, "its host"),
+            (receipt.payer == said.payer, "its payer"),
+            (receipt.payee == said.payee, "its payee"),
+            (receipt.channel == said.channel, "its channel"),
+            (receipt.charge == said.charge, "its charge"),
+            (receipt.cumulative == said.cumulative, "its cumulative amount"),
+            (receipt.prices.charge(&receipt.usage) == Some(receipt.charge), "price times usage"),
+            (receipt.state == State::Provisional, "its state"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            None if !same(&receipt.legs, &due.legs) => {
+                Err("the legs are not the governed split of the charge".to_owned())
+            }
+            None => Ok(due),
+            Some((_, what)) => Err(format!("a receipt is wrong about {what}")),
+        }
+    }
+
+    fn due_of_inference(&self, said: &Said, receipt: &Receipt) -> Result<Due, String> {
         let listing_id = receipt.listing.ok_or("a receipt without a listing")?;
         let listing = self.listings.get(&listing_id).ok_or("a call of an unknown listing")?;
-        let bound = command.config.receiver == Address::listing(&listing_id)
-            && command.config.receiver_authorizer == host
-            && listing.hosts.contains(&host);
-        if !bound {
-            return Err("a call was settled by a host that the listing or the channel does not name".to_owned());
+        if said.payee != Address::listing(&listing_id) || !listing.hosts.contains(&said.host) {
+            return Err("a call was settled by a host that the listing does not name".to_owned());
         }
-        self.receipt_is_true(command, receipt)?;
         let split = self.parameters.split;
         let weights = [split.contributors, split.model_owner, split.host, split.validators, split.platform];
-        let charge = command.charge.atoms();
-        let parts = shares(charge, &weights)?;
-        let expected = [
+        let parts = shares(said.charge.atoms(), &weights)?;
+        let legs = vec![
             (Role::Contributors, suspense(), parts[0]),
             (Role::ModelOwner, listing.model_owner, parts[1]),
-            (Role::Host, host, parts[2]),
+            (Role::Host, said.host, parts[2]),
             (Role::Validators, Address::system("validators"), parts[3]),
             (Role::Platform, Address::system("platform"), parts[4]),
         ];
-        if !same(&receipt.legs, &expected) {
-            return Err("the legs are not the governed split of the charge".to_owned());
-        }
         let mut to: BTreeMap<Address, u128> = BTreeMap::new();
         if !listing.datanets.is_empty() {
             let weights: Vec<u32> = listing.datanets.iter().map(|share| share.weight).collect();
@@ -130,42 +237,7 @@ impl Books {
                 }
             }
         }
-        let id = command.config.id(&self.network);
-        let channel = self.channels.get_mut(&id).ok_or("a call paid from an unknown channel")?;
-        let (max, total) = (command.max_claimable.atoms(), command.cumulative.atoms());
-        if channel.claimed.checked_add(charge) != Some(total) || total > max || charge > channel.left()? {
-            return Err("a charge that voucher or channel do not cover".to_owned());
-        }
-        channel.claimed = total;
-        for (_, account, atoms) in expected {
-            self.pay(&escrow(), &account, atoms)?;
-        }
-        let (index, leaf) = self.append_leaf(&command.receipt);
-        let deadline = self.now.plus_secs(u64::from(self.parameters.suspense_s));
-        let call = Call { host, index, leaf, charge, part: parts[0], shares: to, end: End::Open };
-        self.calls.insert((command.config.payer, command.call_id), call);
-        self.deadlines.insert((deadline, command.config.payer, command.call_id));
-        Ok(())
-    }
-
-    /// The provisional receipt says what the command does.
-    fn receipt_is_true(&self, command: &SettleCall, receipt: &Receipt) -> Result<(), String> {
-        let rules = [
-            (receipt.network == self.network.chain_id, "its network"),
-            (receipt.call_id == command.call_id, "its call"),
-            (receipt.host == command.head.signer, "its host"),
-            (receipt.payer == command.config.payer, "its payer"),
-            (receipt.payee == command.config.receiver, "its payee"),
-            (receipt.channel == Some(command.config.id(&self.network)), "its channel"),
-            (receipt.charge == command.charge, "its charge"),
-            (receipt.cumulative == command.cumulative, "its cumulative amount"),
-            (receipt.prices.charge(&receipt.usage) == Some(receipt.charge), "price times usage"),
-            (receipt.state == State::Provisional, "its state"),
-        ];
-        match rules.iter().find(|(holds, _)| !holds) {
-            None => Ok(()),
-            Some((_, what)) => Err(format!("a receipt is wrong about {what}")),
-        }
+        Ok(Due { legs, part: parts[0], shares: to })
     }
 
     pub(crate) fn finalize_call(&mut self, command: &FinalizeCall) -> Result<(), String> {

@@ -35,6 +35,12 @@ pub(crate) fn check(network: &Network, entry: &Entry) -> Result<(), String> {
             voucher(&settle.config, settle.max_claimable, settle.voucher_signature)?;
             receipt(&settle.receipt)?;
         }
+        Command::SettleHeld(settle) => {
+            receipt(&settle.receipt)?;
+        }
+        Command::Hold(hold) => {
+            hold.authorization.verify(network, &hold.signature).map_err(|_| bad("a single payment"))?;
+        }
         Command::FinalizeCall(finalize) => {
             receipt(&finalize.receipt)?;
         }

@@ -67,11 +67,45 @@ impl Ledger {
         }
     }
 
-    fn reserve(&mut self, id: CommandId, posting: &Posting, pending: Pending, now: Timestamp) -> Result<(), Code> {
+    /// Reserves a payment that its payer authorised once. The same id again only after a void or an expiry, as long as
+    /// these are remembered.
+    ///
+    /// # Errors
+    /// `channel.nonce_already_used` while it is held and once it was posted, and those of a pending transfer.
+    pub fn hold(&mut self, id: CommandId, posting: &Posting, pending: Pending, now: Timestamp) -> Result<(), Code> {
+        let key = (posting.debit, id);
+        let before = self.pendings.get(&key).copied();
+        let ended = match before.map(|before| before.state) {
+            Some(PendingState::Open | PendingState::Posted) => return Err(Code::NonceUsed),
+            Some(PendingState::Voided | PendingState::Expired) => before,
+            None => None,
+        };
+        self.reservable(posting, pending)?;
+        // After this point, nothing can fail.
+        if let Some(ended) = ended {
+            for due in [ended.expires_at, ended.expires_at.plus_secs(REMEMBERED_S)] {
+                self.pendings_due.remove(&(due, key.0, key.1));
+            }
+            self.pendings.remove(&key);
+        }
+        self.reserve(id, posting, pending, now)
+    }
+
+    /// Succeeds when a reservation could be made; changes nothing.
+    fn reservable(&self, posting: &Posting, pending: Pending) -> Result<(), Code> {
         if !(1..=TIMEOUT_MAX_S).contains(&pending.timeout_s) {
             return Err(Code::TimeoutRange);
         }
         self.check(&[*posting])?;
+        let payer = self.accounts.get(&posting.debit).ok_or(Code::DebitNotFound)?;
+        let payee = self.accounts.get(&posting.credit).copied().unwrap_or_default();
+        payer.debits_pending.checked_add(posting.amount).ok_or(Code::OverflowsDebits)?;
+        payee.credits_pending.checked_add(posting.amount).ok_or(Code::OverflowsDebits)?;
+        Ok(())
+    }
+
+    fn reserve(&mut self, id: CommandId, posting: &Posting, pending: Pending, now: Timestamp) -> Result<(), Code> {
+        self.reservable(posting, pending)?;
         let Posting { debit, credit, amount } = *posting;
         if self.pendings.get(&(debit, id)).is_some() {
             return Err(Code::ExistsDifferent);
@@ -122,6 +156,39 @@ impl Ledger {
         self.accounts.put(pending.debit, payer);
         self.accounts.put(pending.credit, payee);
         self.release(key, &pending, PendingState::Posted);
+        Ok(())
+    }
+
+    /// Completes a pending transfer with `postings` out of `debit` instead of its payee's one credit, and releases the
+    /// rest: `charge` atoms go from the payer to `through`, from there to where the postings say.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::post_pending`]; a charge of zero is allowed.
+    pub fn split_pending(
+        &mut self,
+        key: (Address, CommandId),
+        settler: &Address,
+        charge: Amount,
+        through: Address,
+        postings: &[Posting],
+    ) -> Result<(), Code> {
+        let pending = self.open(key.0, key.1, settler)?;
+        if charge > pending.amount {
+            return Err(Code::ExceedsPending);
+        }
+        let to = postings.iter().map(|posting| posting.credit);
+        for account in to.chain([through, pending.debit]) {
+            let account = self.accounts.get(&account).copied().unwrap_or_default();
+            account.credits_posted.checked_add(charge).ok_or(Code::OverflowsDebits)?;
+            account.debits_posted.checked_add(charge).ok_or(Code::OverflowsDebits)?;
+        }
+        // After this point, nothing can fail: the amount was reserved, and no total overflows.
+        self.release(key, &pending, PendingState::Posted);
+        if !charge.is_zero() {
+            let first = Posting { debit: pending.debit, credit: through, amount: charge };
+            let all: Vec<Posting> = [first].into_iter().chain(postings.iter().copied()).collect();
+            self.post(&all).expect("what was reserved covers the charge, and the postings are its parts");
+        }
         Ok(())
     }
 

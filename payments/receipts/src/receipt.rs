@@ -135,6 +135,9 @@ pub enum Role {
     /// The commons pot, in a final receipt.
     #[n(6)]
     Commons,
+    /// Who sold the work, in a service receipt.
+    #[n(7)]
+    Seller,
 }
 
 /// One payment out of the charge.
@@ -235,7 +238,7 @@ pub struct Receipt {
     /// What was delivered.
     #[n(19)]
     pub usage: Usage,
-    /// At which prices.
+    /// At which prices; a service counts its units as output.
     #[n(20)]
     pub prices: Prices,
     /// `prices` times `usage`, exactly.

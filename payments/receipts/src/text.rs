@@ -19,6 +19,7 @@ impl fmt::Display for Role {
             Self::Platform => "platform",
             Self::Contributor => "contributor",
             Self::Commons => "commons",
+            Self::Seller => "seller",
         })
     }
 }
@@ -131,7 +132,13 @@ fn legs(f: &mut fmt::Formatter<'_>, receipt: &Receipt) -> fmt::Result {
         let note = match leg.role {
             Role::Contributors => ", held until attribution is done",
             Role::Contributor if receipt.attribution.is_declared() => DECLARED,
-            Role::Contributor | Role::ModelOwner | Role::Host | Role::Validators | Role::Platform | Role::Commons => "",
+            Role::Contributor
+            | Role::ModelOwner
+            | Role::Host
+            | Role::Validators
+            | Role::Platform
+            | Role::Commons
+            | Role::Seller => "",
         };
         writeln!(f, "  {:<12} {amount:<width$} OPEN to {}{note}", leg.role, leg.account)?;
     }

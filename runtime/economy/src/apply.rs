@@ -202,7 +202,13 @@ impl Economy {
                 }
                 self.state.ledger.transfer(command, now)
             }
-            Command::PostTransfer(command) => self.state.ledger.post_pending(command),
+            Command::PostTransfer(command) => {
+                let pending = self.state.ledger.pendings.get(&(command.pending_signer, command.pending_id));
+                if pending.is_some_and(|pending| self.state.listing_accounts.get(&pending.credit).is_some()) {
+                    return Err(Code::AttributedReceiver);
+                }
+                self.state.ledger.post_pending(command)
+            }
             Command::VoidTransfer(command) => self.state.ledger.void_pending(command),
             Command::RegisterKey(command) => self.state.register_key(command, now),
             Command::RevokeKey(command) => self.state.revoke_key(command),
@@ -219,6 +225,8 @@ impl Economy {
             }
             Command::FinalizeCall(command) => self.finalize_call(command, verified.receipt(), context),
             Command::ReleaseVested(command) => self.state.ledger.release_vested(command, now),
+            Command::Hold(command) => self.hold(command, now),
+            Command::SettleHeld(command) => self.settle_held(command, verified.receipt(), context),
         }
     }
 

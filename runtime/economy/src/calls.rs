@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use agora_channels::claim;
 use agora_ledger::{Posting, SystemAccount, split};
 use agora_receipts::receipt::DECLARED_WEIGHTS;
-use agora_receipts::{Attribution, Kind, Leg, Receipt, Role, ShareTotal};
-use agora_types::command::{Command, FinalizeCall, SettleCall};
+use agora_receipts::{Attribution, Leg, Receipt, Role, ShareTotal};
+use agora_types::command::{Command, FinalizeCall};
 use agora_types::genesis::Split;
 use agora_types::merkle::leaf_hash;
-use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, Code, Hash, ListingId, Signed, Timestamp};
+use agora_types::{Address, Amount, CallId, Canonical as _, Code, Hash, Signed, Timestamp};
 use minicbor::{Decode, Encode};
 
 use crate::apply::{Context, Event};
-use crate::registry::ListingRecord;
 use crate::state::Economy;
 use crate::verified::Verified;
 
@@ -42,7 +40,7 @@ pub struct CallRecord {
     /// Its leaf hash.
     #[n(1)]
     pub leaf: Hash,
-    /// Hash over channel, charge and receipt: what a repeat must equal.
+    /// Hash over channel or hold, charge and receipt: what a repeat must equal.
     #[n(2)]
     pub content: Hash,
     /// The batch in which it was settled.
@@ -112,7 +110,7 @@ pub fn settle_legs(parts: &Split, charge: Amount, model_owner: Address, host: Ad
 }
 
 /// The attribution that a provisional receipt states: the method, nothing else yet.
-fn provisional_attribution() -> Attribution {
+pub(crate) fn provisional_attribution() -> Attribution {
     Attribution {
         method: DECLARED_WEIGHTS.to_owned(),
         verbatim_root: None,
@@ -147,7 +145,7 @@ pub fn final_legs(call: &OpenCall) -> Vec<Leg> {
 }
 
 /// What provisional and final receipt have in common, as one hash.
-fn common(receipt: &Receipt) -> Hash {
+pub(crate) fn common(receipt: &Receipt) -> Hash {
     let plain = Receipt {
         state: agora_receipts::State::Provisional,
         legs: Vec::new(),
@@ -159,8 +157,9 @@ fn common(receipt: &Receipt) -> Hash {
     plain.hash()
 }
 
-fn content(channel: &ChannelId, charge: Amount, receipt: &[u8]) -> Hash {
-    Hash::sha256(agora_types::cbor::encode(&("agora/call-content/v1", channel, charge, Hash::sha256(receipt))))
+/// What a repeat must equal: who pays from where, how much, with which receipt.
+pub(crate) fn content<T: Encode<()>>(source: &T, charge: Amount, receipt: &[u8]) -> Hash {
+    Hash::sha256(agora_types::cbor::encode(&("agora/call-content/v1", source, charge, Hash::sha256(receipt))))
 }
 
 impl Economy {
@@ -180,6 +179,10 @@ impl Economy {
                 let content = content(&verified.channels()[0], command.charge, &command.receipt);
                 Some(if record.content == content { Ok(()) } else { Err(Code::CallDifferent) })
             }
+            (Command::SettleHeld(command), _) => {
+                let content = content(&command.pending_id, command.charge, &command.receipt);
+                Some(if record.content == content { Ok(()) } else { Err(Code::CallDifferent) })
+            }
             (Command::FinalizeCall(command), Some(finished)) => Some(match finished.leaf {
                 None => Err(Code::CallTooLate),
                 Some(leaf) if leaf == leaf_hash(&command.receipt) => Ok(()),
@@ -187,108 +190,6 @@ impl Economy {
             }),
             (_, _) => None,
         }
-    }
-
-    pub(crate) fn settle_call(
-        &mut self,
-        command: &SettleCall,
-        id: ChannelId,
-        receipt: &Signed<Receipt>,
-        context: &mut Context<'_>,
-    ) -> Result<(), Code> {
-        if command.call_id == CallId::ZERO {
-            return Err(Code::CallIdZero);
-        }
-        let key = (command.config.payer, command.call_id);
-        let content = content(&id, command.charge, &command.receipt);
-        let host = command.head.signer;
-        let listing_id = receipt.payload().listing.ok_or(Code::ReceiptMismatch)?;
-        let listing = self.state.listings.get(&listing_id).ok_or(Code::ListingNotFound)?;
-        if command.config.receiver != Address::listing(&listing_id) {
-            return Err(Code::ReceiverNotListing);
-        }
-        if command.config.receiver_authorizer != host {
-            return Err(Code::AuthorizerMismatch);
-        }
-        if !listing.hosts.contains(&host) {
-            return Err(Code::HostNotListed);
-        }
-        self.state.receipt_key(receipt.key(), &host, context.now)?;
-        let channel = self.state.channels.channels.get(&id).ok_or(Code::ChannelNotFound)?;
-        if channel.total_claimed.checked_add(command.charge) != Some(command.cumulative) {
-            return Err(Code::CumulativeMismatch);
-        }
-        let claimed = claim(channel, command.max_claimable, command.cumulative)?;
-        let members = self.state.members_of(listing)?;
-        self.check_provisional(command, id, listing_id, listing, receipt.payload())?;
-        let legs = settle_legs(&self.rules.parameters.split, command.charge, listing.model_owner, host);
-        if receipt.payload().legs != legs {
-            return Err(Code::SplitMismatch);
-        }
-        let part = legs.iter().find(|leg| leg.role == Role::Contributors).map_or(Amount::ZERO, |leg| leg.amount);
-        let weights: Vec<u32> = members.iter().map(|(share, _)| share.weight).collect();
-        let mut shares: BTreeMap<Address, Amount> = BTreeMap::new();
-        if !members.is_empty() {
-            for ((_, datanet), amount) in members.iter().zip(split(part, &weights)) {
-                let weights: Vec<u32> = datanet.members.iter().map(|member| member.weight).collect();
-                for (member, amount) in datanet.members.iter().zip(split(amount, &weights)) {
-                    let sum = shares.entry(member.account).or_default();
-                    *sum = sum.checked_add(amount).ok_or(Code::OverflowsDebits)?;
-                }
-            }
-        }
-        let has_datanets = !members.is_empty();
-        let escrow = SystemAccount::Escrow.address();
-        let postings: Vec<Posting> =
-            legs.iter().map(|leg| Posting { debit: escrow, credit: leg.account, amount: leg.amount }).collect();
-        self.state.ledger.post(&postings)?;
-        // After this point, nothing can fail.
-        self.state.channels.channels.put(id, claimed.channel);
-        let (index, leaf) = self.append_receipt(&command.receipt, context);
-        let record = CallRecord { index, leaf, content, settled_seq: context.seq, finished: None };
-        let deadline = context.now.plus_secs(u64::from(self.rules.parameters.suspense_s));
-        let shares = shares.into_iter().collect();
-        let common = common(receipt.payload());
-        let call = OpenCall { record, host, contributor_part: part, shares, has_datanets, common, deadline };
-        self.state.open_calls.put(key, call);
-        self.state.open_calls_due.put((deadline, key.0, key.1), true);
-        context.remember_call(key, record);
-        Ok(())
-    }
-
-    /// Succeeds when the provisional receipt says exactly what the command does.
-    fn check_provisional(
-        &self,
-        command: &SettleCall,
-        id: ChannelId,
-        listing_id: ListingId,
-        listing: &ListingRecord,
-        receipt: &Receipt,
-    ) -> Result<(), Code> {
-        let datanets_match = receipt.datanets.len() == listing.datanets.len()
-            && receipt.datanets.iter().zip(&listing.datanets).all(|(said, share)| {
-                self.state.datanets.get(&share.datanet).is_some_and(|known| {
-                    said.id == share.datanet && said.root == known.root && said.tree_size == known.tree_size
-                })
-            });
-        let says = receipt.version == 1
-            && receipt.kind == Kind::Inference
-            && receipt.network == self.rules.network.chain_id
-            && receipt.call_id == command.call_id
-            && receipt.host == command.head.signer
-            && receipt.payer == command.config.payer
-            && receipt.payee == Address::listing(&listing_id)
-            && receipt.parents.len() <= agora_receipts::receipt::LIST_MAX
-            && receipt.base_hash == Some(listing.base_hash)
-            && receipt.adapter_hash == listing.adapter_hash
-            && datanets_match
-            && receipt.prices.charge(&receipt.usage) == Some(command.charge)
-            && receipt.charge == command.charge
-            && receipt.channel == Some(id)
-            && receipt.cumulative == command.cumulative
-            && receipt.attribution == provisional_attribution()
-            && receipt.state == agora_receipts::State::Provisional;
-        if says { Ok(()) } else { Err(Code::ReceiptMismatch) }
     }
 
     pub(crate) fn finalize_call(
@@ -358,7 +259,7 @@ impl Economy {
         context.remember_call(key, record);
     }
 
-    fn append_receipt(&mut self, bytes: &[u8], context: &mut Context<'_>) -> (u64, Hash) {
+    pub(crate) fn append_receipt(&mut self, bytes: &[u8], context: &mut Context<'_>) -> (u64, Hash) {
         let leaf = leaf_hash(bytes);
         let index = self.state.receipts.push(leaf);
         context.remember_receipt(index, bytes);

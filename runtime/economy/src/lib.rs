@@ -6,10 +6,12 @@
 mod apply;
 mod calls;
 mod channels;
+mod hold;
 pub mod ports;
 mod registry;
 mod root;
 mod sequencer;
+mod settle;
 mod state;
 #[cfg(feature = "testkit")]
 #[doc(hidden)]
@@ -21,5 +23,6 @@ pub use calls::{CallRecord, Finished, OpenCall, PriorCalls, declared_attribution
 pub use registry::{DatanetRecord, KeyRecord, ListingRecord};
 pub use root::StateRoot;
 pub use sequencer::{Halt, Proposed, Sequencer};
+pub use settle::service_legs;
 pub use state::{Economy, Rules, State};
 pub use verified::Verified;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use agora_receipts::receipt::{DatanetRef, Decoding};
 use agora_receipts::{Kind, Prices, Receipt, State as ReceiptState, Usage};
+use agora_types::authorization::{Authorization, Exact, Upto};
 use agora_types::batch::{Batch, Entry};
 use agora_types::channel::{ChannelConfig, Voucher};
 use agora_types::command::*;
@@ -16,7 +17,7 @@ use agora_types::{
 
 use crate::calls::{PriorCalls, declared_attribution, final_legs, settle_legs};
 use crate::ports::log::{Index, Record};
-use crate::{CallRecord, Economy, Sequencer, Verified};
+use crate::{CallRecord, Economy, Sequencer, Verified, service_legs};
 
 /// A key by its number.
 pub fn key(number: u8) -> WalletKey {
@@ -266,6 +267,73 @@ impl Kit {
     pub fn deposit(&mut self, amount: Amount, salt: u8) {
         let command = self.deposit_command(amount, salt);
         self.submit(PAYER, command).expect("the payer has enough");
+    }
+
+    /// The payer's authorization of one exact payment, good for ten minutes; `nonce` tells payments apart.
+    pub fn exact(&self, to: Address, value: u128, nonce: u8) -> Authorization {
+        Authorization::Exact(Exact {
+            from: key(PAYER).address(),
+            to,
+            value: atoms(value),
+            valid_after: 0,
+            valid_before: self.now.as_secs() + 600,
+            nonce: Hash::new([nonce; 32]),
+        })
+    }
+
+    /// The same up to a maximum, for one facilitator.
+    pub fn upto(&self, to: Address, max: u128, facilitator: u8, nonce: u8) -> Authorization {
+        Authorization::Upto(Upto {
+            from: key(PAYER).address(),
+            to,
+            max: atoms(max),
+            facilitator: key(facilitator).address(),
+            valid_after: 0,
+            deadline: self.now.as_secs() + 600,
+            nonce: Hash::new([nonce; 32]),
+        })
+    }
+
+    /// The command with which a settler holds a payment of the payer for a minute.
+    pub fn hold_command(&mut self, settler: u8, authorization: &Authorization) -> Command {
+        let signature = key(PAYER).sign(&authorization.digest(&self.network()));
+        let head = self.head(settler);
+        Command::Hold(Box::new(Hold { head, authorization: authorization.clone(), signature, timeout_s: 60 }))
+    }
+
+    /// An honest provisional receipt of a service that the host's agent, account `seller`, sold for `price` atoms.
+    pub fn service_receipt(&self, call: u8, seller: Address, price: u128) -> Receipt {
+        let usage = Usage { input: 0, cached: 0, output: 1, hidden: 0 };
+        Receipt {
+            kind: Kind::Service,
+            payee: seller,
+            listing: None,
+            parents: vec![Hash::sha256("the receipt it rests on")],
+            base_hash: None,
+            adapter_hash: None,
+            tokenizer_hash: None,
+            datanets: vec![],
+            decoding: None,
+            usage,
+            prices: Prices { output: atoms(price), ..Prices::default() },
+            charge: atoms(price),
+            channel: None,
+            cumulative: atoms(price),
+            legs: service_legs(atoms(price), seller),
+            ..self.receipt(call, 0, 0)
+        }
+    }
+
+    /// The command that settles a held call with this receipt.
+    pub fn settle_held_command(&mut self, held: &Authorization, receipt: &Receipt) -> Command {
+        Command::SettleHeld(SettleHeld {
+            head: self.head(HOST),
+            payer: held.payer(),
+            pending_id: held.pending_id(&self.network()),
+            call_id: receipt.call_id,
+            charge: receipt.charge,
+            receipt: Signed::sign(receipt.clone(), &Self::host_signer()).to_bytes(),
+        })
     }
 
     /// A voucher of the session key.

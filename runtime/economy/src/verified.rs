@@ -70,11 +70,16 @@ impl Verified {
                 channels.push(voucher(network, &settle.config, settle.max_claimable, settle.voucher_signature, trust)?);
                 receipt = Some(read_receipt(&settle.receipt)?);
             }
+            Command::SettleHeld(settle) => receipt = Some(read_receipt(&settle.receipt)?),
+            Command::Hold(hold) if trust == Trust::Nobody => {
+                hold.authorization.verify(network, &hold.signature).map_err(|_| Code::KeyBadSignature)?;
+            }
             Command::FinalizeCall(finalize) => receipt = Some(read_receipt(&finalize.receipt)?),
             Command::Deposit(deposit) => channels.push(deposit.config.id(network)),
             Command::Refund(refund) => channels.push(refund.config.id(network)),
             Command::RegisterKey(register) => key_proof(network, register)?,
-            Command::Transfer(_)
+            Command::Hold(_)
+            | Command::Transfer(_)
             | Command::PostTransfer(_)
             | Command::VoidTransfer(_)
             | Command::RevokeKey(_)
@@ -117,6 +122,7 @@ impl Verified {
     pub fn call(&self) -> Option<(Address, agora_types::CallId)> {
         match &self.entry.command {
             Command::SettleCall(settle) => Some((settle.config.payer, settle.call_id)),
+            Command::SettleHeld(settle) => Some((settle.payer, settle.call_id)),
             Command::FinalizeCall(finalize) => Some((finalize.payer, finalize.call_id)),
             _ => None,
         }

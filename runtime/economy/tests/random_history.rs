@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use agora_economy::testkit::{CONTRIBUTORS, FOUNDER, HOST, Kit, OPERATOR, OWNER, PAYER, SESSION, atoms, key};
 use agora_receipts::Receipt;
+use agora_types::authorization::Authorization;
 use agora_types::batch::Entry;
 use agora_types::channel::{ChannelConfig, Voucher};
 use agora_types::command::*;
-use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, CommandId, Hash, Timestamp};
+use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, CommandId, Hash, Signed, Timestamp};
 
 /// Paid by the channel without a listing.
 const SHOP: u8 = 7;
@@ -37,9 +38,11 @@ impl Dice {
 enum Held {
     Open,
     Ended,
+    /// Paid: an authorization is never held again.
+    Paid,
 }
 
-struct Hold {
+struct Reserved {
     from: Address,
     to: Address,
     amount: u128,
@@ -76,7 +79,7 @@ struct Call {
 struct Recount {
     now: u64,
     free: BTreeMap<Address, u128>,
-    holds: BTreeMap<(Address, CommandId), Hold>,
+    holds: BTreeMap<(Address, CommandId), Reserved>,
     pipes: BTreeMap<ChannelId, Pipe>,
     nonces: BTreeMap<(ChannelId, Hash), (u64, Command)>,
     unsettled: u128,
@@ -138,6 +141,7 @@ impl Recount {
     fn step(&mut self, kit: &Kit, command: &Command) -> bool {
         let known_call = match command {
             Command::SettleCall(c) => self.calls.get(&c.call_id).map(|call| call.receipt == c.receipt),
+            Command::SettleHeld(c) => self.calls.get(&c.call_id).map(|call| call.receipt == c.receipt),
             Command::FinalizeCall(c) => match self.calls.get(&c.call_id).map(|call| &call.finished) {
                 Some(Some(Some(last))) => Some(*last == c.receipt),
                 Some(Some(None)) => Some(false),
@@ -174,7 +178,7 @@ impl Recount {
                 };
                 let until = self.now + u64::from(pending.timeout_s) * 1_000_000_000;
                 let (settler, held) = (pending.settler, Held::Open);
-                self.holds.insert((from, c.head.id), Hold { from, to: c.credit, amount, settler, until, held });
+                self.holds.insert((from, c.head.id), Reserved { from, to: c.credit, amount, settler, until, held });
                 true
             }
             Command::PostTransfer(c) => {
@@ -184,7 +188,7 @@ impl Recount {
                 if !good || amount == 0 || amount > hold.amount {
                     return false;
                 }
-                hold.held = Held::Ended;
+                hold.held = Held::Paid;
                 let (from, to, rest) = (hold.from, hold.to, hold.amount - amount);
                 self.gain(to, amount);
                 self.gain(from, rest);
@@ -198,6 +202,45 @@ impl Recount {
                 hold.held = Held::Ended;
                 let (from, amount) = (hold.from, hold.amount);
                 self.gain(from, amount);
+                true
+            }
+            Command::Hold(c) => {
+                let (from, to, amount) =
+                    (c.authorization.payer(), c.authorization.payee(), c.authorization.max().atoms());
+                let id = (from, c.authorization.pending_id(&network));
+                let (_, before) = c.authorization.window();
+                // Held rows are kept for ever here; the ledger forgets one 600 s after its end, and then remembers the
+                // nonce alone.
+                let again = match self.holds.get(&id) {
+                    None => true,
+                    Some(hold) => hold.held == Held::Ended && self.now < hold.until + 600_000_000_000,
+                };
+                if before <= self.now / 1_000_000_000 || from == to || amount == 0 || !again {
+                    return false;
+                }
+                if !self.lose(from, amount) {
+                    return false;
+                }
+                let until = self.now + u64::from(c.timeout_s) * 1_000_000_000;
+                let (settler, held) = (c.head.signer, Held::Open);
+                self.holds.insert(id, Reserved { from, to, amount, settler, until, held });
+                true
+            }
+            Command::SettleHeld(c) => {
+                let Some(hold) = self.holds.get_mut(&(c.payer, c.pending_id)) else { return false };
+                let charge = c.charge.atoms();
+                let payee = Signed::<Receipt>::from_bytes(&c.receipt).unwrap().payload().payee;
+                let good = hold.held == Held::Open && hold.settler == c.head.signer && hold.to == payee;
+                if !good || charge > hold.amount {
+                    return false;
+                }
+                hold.held = Held::Paid;
+                let (from, to, rest) = (hold.from, hold.to, hold.amount - charge);
+                self.gain(to, charge);
+                self.gain(from, rest);
+                let deadline = self.now + 3_600_000_000_000;
+                let call = Call { receipt: c.receipt.clone(), part: 0, deadline, finished: None };
+                self.calls.insert(c.call_id, call);
                 true
             }
             Command::Deposit(c) => {
@@ -337,6 +380,7 @@ struct History {
     dice: Dice,
     sent: Vec<Entry>,
     open: Vec<Receipt>,
+    singles: BTreeMap<u8, Authorization>,
     salts: u64,
     calls: u128,
 }
@@ -350,7 +394,8 @@ impl History {
             recount.gain(key(number).address(), open * OPEN);
         }
         let dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        Self { kit, recount, dice, sent: vec![], open: vec![], salts: 0, calls: 0 }
+        let singles = BTreeMap::new();
+        Self { kit, recount, dice, sent: vec![], open: vec![], singles, salts: 0, calls: 0 }
     }
 
     fn shop(&self) -> ChannelConfig {
@@ -399,6 +444,29 @@ impl History {
             Command::PostTransfer(PostTransfer { head, pending_signer, pending_id, amount })
         };
         Some(self.kit.sign(signer, command))
+    }
+
+    /// A single payment to one of the players, held by the host, who also posts it or settles a service with it.
+    fn single(&mut self) -> Entry {
+        let to = key(self.dice.pick(&PLAYERS)).address();
+        let (amount, nonce) = (self.amount(), u8::try_from(self.dice.roll(200)).unwrap());
+        let held = self.kit.upto(to, amount, HOST, nonce);
+        // Each nonce is signed for one payment only.
+        let held = self.singles.entry(nonce).or_insert(held).clone();
+        let command = self.kit.hold_command(HOST, &held);
+        self.kit.sign(HOST, command)
+    }
+
+    fn service(&mut self) -> Option<Entry> {
+        let at = usize::try_from(self.dice.roll(self.singles.len().max(1) as u64)).unwrap();
+        let held = self.singles.values().nth(at)?.clone();
+        let share = u128::from(self.dice.roll(8));
+        let price = (held.max().atoms() / 6).saturating_mul(share);
+        self.calls += 1;
+        let mut receipt = self.kit.service_receipt(1, held.payee(), price);
+        receipt.call_id = CallId::new(self.calls.to_be_bytes());
+        let command = self.kit.settle_held_command(&held, &receipt);
+        Some(self.kit.sign(HOST, command))
     }
 
     fn deposit(&mut self) -> Entry {
@@ -463,7 +531,7 @@ impl History {
     }
 
     fn roll_entry(&mut self) -> Entry {
-        let rolled = match self.dice.roll(24) {
+        let rolled = match self.dice.roll(30) {
             0..=3 => None,
             4..=7 => Some(self.transfer(true)),
             8..=11 => self.second_phase(),
@@ -480,6 +548,8 @@ impl History {
                 Some(self.kit.sign(FOUNDER, Command::ReleaseVested(ReleaseVested { head, allocation: 3 })))
             }
             20..=21 => self.finalize(),
+            22..=24 => Some(self.single()),
+            25..=26 => self.service(),
             _ => {
                 let back = usize::try_from(self.dice.roll(64)).unwrap();
                 self.sent.len().checked_sub(back + 1).map(|at| self.sent[at].clone())

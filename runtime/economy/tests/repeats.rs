@@ -63,6 +63,13 @@ fn every_kind_of_command_may_be_repeated_and_changes_nothing_the_second_time() {
     let void = VoidTransfer { head, pending_signer: second.signer, pending_id: second.id };
     twice(&mut kit, HOST, Command::VoidTransfer(void), seen);
 
+    let held = kit.upto(key(SHOP).address(), 900, HOST, 1);
+    let hold = kit.hold_command(HOST, &held);
+    twice(&mut kit, HOST, hold, seen);
+    let service = kit.service_receipt(9, key(SHOP).address(), 700);
+    let settle = kit.settle_held_command(&held, &service);
+    twice(&mut kit, HOST, settle, seen);
+
     let deposit = kit.deposit_command(Amount::from_open(10), 0);
     twice(&mut kit, PAYER, deposit, seen);
     let receipt = kit.receipt(1, 10, 1_000_000);

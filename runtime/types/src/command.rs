@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use serde::Serialize;
 
+use crate::authorization::Authorization;
 use crate::channel::ChannelConfig;
 use crate::key::{StatementKey, StatementSignature, WalletSignature};
 use crate::{Address, Amount, CallId, ChannelId, CommandId, DatanetId, Hash, ListingId, Timestamp};
@@ -469,6 +470,57 @@ pub struct FinalizeCall {
     pub receipt: Vec<u8>,
 }
 
+/// Reserves a single payment that its payer authorised (x402 `exact` or `upto`) as a pending transfer, which the signer
+/// posts, voids, or lets expire.
+///
+/// An `upto` authorization names its settler. An `exact` one names nobody, so only the payee, a host of the payee's
+/// listing, or the operator may hold it. A payer's nonce is held once: again only after a void or an expiry.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Hold {
+    /// Signer: the settler.
+    #[n(0)]
+    pub head: Head,
+    /// What the payer signed.
+    #[n(1)]
+    #[serde(skip)]
+    pub authorization: Authorization,
+    /// The payer's signature over it.
+    #[n(2)]
+    pub signature: WalletSignature,
+    /// Seconds until the reservation is released by itself, 1 to 3,600.
+    #[n(3)]
+    pub timeout_s: u32,
+}
+
+/// Ends a paid call whose payment is held: posts the exact charge out of the hold, releases the rest, pays as
+/// [`SettleCall`] does, and appends the provisional receipt.
+///
+/// Keyed by `(payer, call_id)` like [`SettleCall`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct SettleHeld {
+    /// Signer: the host account, which is the hold's settler.
+    #[n(0)]
+    pub head: Head,
+    /// Who pays.
+    #[n(1)]
+    pub payer: Address,
+    /// The hold's pending transfer, in the payer's namespace.
+    #[n(2)]
+    pub pending_id: CommandId,
+    /// The payer's id of the call.
+    #[n(3)]
+    pub call_id: CallId,
+    /// Atoms this call costs, at most what is held; zero is allowed.
+    #[n(4)]
+    pub charge: Amount,
+    /// The signed provisional receipt, at most 4 KiB.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    #[serde(skip)]
+    pub receipt: Vec<u8>,
+}
+
 /// Pays out what has vested of a genesis allocation. Signed by its account.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
 #[cbor(map)]
@@ -518,10 +570,14 @@ pub enum Command {
     FinalizeCall(#[n(0)] FinalizeCall),
     #[n(15)]
     ReleaseVested(#[n(0)] ReleaseVested),
+    #[n(16)]
+    Hold(#[n(0)] Box<Hold>),
+    #[n(17)]
+    SettleHeld(#[n(0)] SettleHeld),
 }
 
 /// Number of command kinds; the length of the gas table.
-pub const KINDS: usize = 16;
+pub const KINDS: usize = 18;
 
 impl Command {
     /// The kind's number.
@@ -543,6 +599,8 @@ impl Command {
             Self::SettleCall(_) => 13,
             Self::FinalizeCall(_) => 14,
             Self::ReleaseVested(_) => 15,
+            Self::Hold(_) => 16,
+            Self::SettleHeld(_) => 17,
         }
     }
 
@@ -565,6 +623,8 @@ impl Command {
             "settle_call",
             "finalize_call",
             "release_vested",
+            "hold",
+            "settle_held",
         ];
         NAMES[self.kind() as usize]
     }
@@ -585,6 +645,8 @@ impl Command {
             Self::SettleCall(c) => Some(&c.head),
             Self::FinalizeCall(c) => Some(&c.head),
             Self::ReleaseVested(c) => Some(&c.head),
+            Self::Hold(c) => Some(&c.head),
+            Self::SettleHeld(c) => Some(&c.head),
             Self::Deposit(_) | Self::Claim(_) | Self::Refund(_) => None,
         }
     }

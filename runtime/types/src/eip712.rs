@@ -11,6 +11,7 @@ use alloy_sol_types::{Eip712Domain, SolStruct, SolValue, sol};
 use minicbor::{Decode, Encode};
 use serde::Serialize;
 
+use crate::authorization::Upto;
 use crate::channel::ChannelConfig;
 use crate::command as c;
 use crate::{Address, Amount, ChannelId, Hash};
@@ -19,6 +20,10 @@ use crate::{Address, Amount, ChannelId, Hash};
 const BATCH_SETTLEMENT: A = address!("4020074e9dF2ce1deE5A9C1b5c3f541D02a10003");
 /// x402's deposit collector: the `to` of each deposit authorization.
 const DEPOSIT_COLLECTOR: A = address!("4020806089470a89826cB9fB1f4059150b550004");
+/// Permit2's contract address: a constant of its EIP-712 domain, which has no version.
+const PERMIT2: A = address!("000000000022D473030F116dDEE9F6B43aC78BA3");
+/// x402's `upto` proxy: the `spender` of each permit.
+pub const UPTO_SPENDER: Address = Address::new(address!("4020A4f3b7b90ccA423B9fabCc0CE57C6C240002").into_array());
 
 /// What tells one network's signatures from another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
@@ -35,6 +40,14 @@ pub struct Network {
 sol! {
     struct TransferWithAuthorization { address from; address to; uint256 value; uint256 validAfter; uint256 validBefore; bytes32 nonce; }
     struct ReceiveWithAuthorization { address from; address to; uint256 value; uint256 validAfter; uint256 validBefore; bytes32 nonce; }
+}
+
+mod permit2 {
+    alloy_sol_types::sol! {
+        struct TokenPermissions { address token; uint256 amount; }
+        struct Witness { address to; address facilitator; uint256 validAfter; }
+        struct PermitWitnessTransferFrom { TokenPermissions permitted; address spender; uint256 nonce; uint256 deadline; Witness witness; }
+    }
 }
 
 mod x402 {
@@ -63,6 +76,8 @@ mod own {
         struct RegisterDatanet { address signer; uint128 id; uint64 expiresAt; string name; uint32 version; bytes32 root; uint64 treeSize; Member[] members; }
         struct SettleCall { address signer; uint128 id; uint64 expiresAt; uint128 callId; bytes32 channelId; uint128 maxClaimable; uint128 charge; uint128 cumulative; bytes32 receiptHash; }
         struct FinalizeCall { address signer; uint128 id; uint64 expiresAt; address payer; uint128 callId; bytes32 receiptHash; }
+        struct Hold { address signer; uint128 id; uint64 expiresAt; bytes32 authorization; uint32 timeoutSeconds; }
+        struct SettleHeld { address signer; uint128 id; uint64 expiresAt; address payer; uint128 pendingId; uint128 callId; uint128 charge; bytes32 receiptHash; }
         struct ReleaseVested { address signer; uint128 id; uint64 expiresAt; uint32 allocation; }
         struct Submission { address submitter; bytes32 command; uint128 gasMax; }
     }
@@ -142,6 +157,23 @@ pub fn exact_digest(
         nonce: b(nonce.as_bytes()),
     };
     hash(typed.eip712_signing_hash(&network.token()))
+}
+
+/// The digest of a Permit2 transfer with x402's witness (x402 `upto`).
+pub fn upto_digest(network: &Network, upto: &Upto) -> Hash {
+    let typed = permit2::PermitWitnessTransferFrom {
+        permitted: permit2::TokenPermissions { token: a(&network.asset), amount: U256::from(upto.max.atoms()) },
+        spender: a(&UPTO_SPENDER),
+        nonce: U256::from_be_bytes(*upto.nonce.as_bytes()),
+        deadline: U256::from(upto.deadline),
+        witness: permit2::Witness {
+            to: a(&upto.to),
+            facilitator: a(&upto.facilitator),
+            validAfter: U256::from(upto.valid_after),
+        },
+    };
+    let domain = Eip712Domain { version: None, ..network.domain("Permit2", PERMIT2) };
+    hash(typed.eip712_signing_hash(&domain))
 }
 
 /// The EIP-3009 nonce of a deposit: keccak256(abi.encode(bytes32 channelId, uint256 salt)).
@@ -284,6 +316,20 @@ pub fn command_digest(network: &Network, command: &c::Command) -> Hash {
             FinalizeCall {
                 payer: a(&c.payer),
                 callId: c.call_id.as_u128(),
+                receiptHash: b(Hash::sha256(&c.receipt).as_bytes()),
+            }
+        ),
+        C::Hold(c) => digest!(
+            c,
+            Hold { authorization: b(c.authorization.digest(network).as_bytes()), timeoutSeconds: c.timeout_s }
+        ),
+        C::SettleHeld(c) => digest!(
+            c,
+            SettleHeld {
+                payer: a(&c.payer),
+                pendingId: c.pending_id.as_u128(),
+                callId: c.call_id.as_u128(),
+                charge: c.charge.atoms(),
                 receiptHash: b(Hash::sha256(&c.receipt).as_bytes()),
             }
         ),

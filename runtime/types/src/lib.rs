@@ -5,6 +5,7 @@
 //! kind stands in `cddl/`, its golden bytes in `tests/golden.rs`.
 
 mod amount;
+pub mod authorization;
 pub mod batch;
 mod bytes;
 pub mod cbor;

@@ -29,6 +29,7 @@ fn x402_digests_equal_the_published_golden_vectors() {
         eip712::exact_digest(&network, &from, &to, Amount::from_atoms(1_000), 0..1_900_000_000, &nonce),
         hash("0x28f578c3393df144478463e0329070e708bf0cedc4631a2f42c15f5eda9e9b5d")
     );
+    assert_eq!(upto().digest(&network), hash("0x91f83102c418b48349d140368b3c5e52e1cd97d47f21c4c82d03fb99cefebce4"));
     let mut salt = [0; 32];
     salt[31] = 0x22;
     assert_eq!(

@@ -61,6 +61,15 @@ await own('settle_call', facilitator, 'SettleCall', 'uint128 callId,bytes32 chan
   { ...hostHead, callId: num('31'), channelId, maxClaimable: 5000n, charge: 4100n, cumulative: 4100n, receiptHash: sha256(toHex('receipt bytes')) })
 await own('finalize_call', facilitator, 'FinalizeCall', 'address payer,uint128 callId,bytes32 receiptHash', { ...hostHead, payer: payer.address, callId: num('31'), receiptHash: sha256(toHex('final receipt bytes')) })
 await own('release_vested', payer, 'ReleaseVested', 'uint32 allocation', { ...head, allocation: 4 })
+const permit = { name: 'Permit2', chainId, verifyingContract: '0x000000000022D473030F116dDEE9F6B43aC78BA3' }
+const permitted = hashTypedData({ domain: permit, primaryType: 'PermitWitnessTransferFrom', types: {
+  PermitWitnessTransferFrom: fields('TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline,Witness witness'),
+  TokenPermissions: fields('address token,uint256 amount'), Witness: fields('address to,address facilitator,uint256 validAfter') },
+  message: { permitted: { token: asset, amount: 5000n }, spender: '0x4020A4f3b7b90ccA423B9fabCc0CE57C6C240002', nonce: 7n, deadline: 1900000000n,
+    witness: { to: seller.address, facilitator: facilitator.address, validAfter: 0n } } })
+await own('hold', facilitator, 'Hold', 'bytes32 authorization,uint32 timeoutSeconds', { ...hostHead, authorization: permitted, timeoutSeconds: 60 })
+await own('settle_held', facilitator, 'SettleHeld', 'address payer,uint128 pendingId,uint128 callId,uint128 charge,bytes32 receiptHash',
+  { ...hostHead, payer: payer.address, pendingId: BigInt(permitted.slice(0, 34)), callId: num('31'), charge: 1234n, receiptHash: sha256(toHex('receipt bytes')) })
 await add('voucher', payer, batch, 'Voucher', { Voucher: fields('bytes32 channelId,uint128 maxClaimableAmount') }, { channelId, maxClaimableAmount: 5000n })
 await add('submission', seller, ledger, 'Submission', { Submission: fields('address submitter,bytes32 command,uint128 gasMax') }, { submitter: seller.address, command: list[0].digest, gasMax: 9n })
 console.log(JSON.stringify({ library: 'viem 2.57.20', chainId, asset, channelId, vectors: list }, null, 1))

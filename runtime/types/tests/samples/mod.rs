@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of them")]
 
+use agora_types::authorization::{Authorization, Upto};
 use agora_types::channel::{ChannelConfig, Voucher};
 use agora_types::command::*;
 use agora_types::eip712::Network;
@@ -195,7 +196,41 @@ pub fn commands() -> Vec<(Command, WalletKey)> {
             facilitator(),
         ),
         (Command::ReleaseVested(ReleaseVested { head: head(), allocation: 4 }), payer()),
+        (
+            Command::Hold(Box::new(Hold {
+                head: facilitator_head(),
+                signature: payer().sign(&upto().digest(&network())),
+                authorization: upto(),
+                timeout_s: 60,
+            })),
+            facilitator(),
+        ),
+        (
+            Command::SettleHeld(SettleHeld {
+                head: facilitator_head(),
+                payer: payer().address(),
+                pending_id: upto().pending_id(&network()),
+                call_id: call_id(),
+                charge: Amount::from_atoms(1_234),
+                receipt: b"receipt bytes".to_vec(),
+            }),
+            facilitator(),
+        ),
     ]
+}
+
+pub fn upto() -> Authorization {
+    let mut nonce = [0; 32];
+    nonce[31] = 7;
+    Authorization::Upto(Upto {
+        from: payer().address(),
+        to: seller().address(),
+        max: Amount::from_atoms(5_000),
+        facilitator: facilitator().address(),
+        valid_after: 0,
+        deadline: 1_900_000_000,
+        nonce: Hash::new(nonce),
+    })
 }
 
 pub fn genesis() -> Genesis {
