@@ -1,7 +1,7 @@
 //! Two-phase transfers: reserve, then post at most what was reserved, void, or let it expire.
 
 use agora_types::command::{Pending, PostTransfer, Transfer, VoidTransfer};
-use agora_types::{Address, Amount, Code, CommandId, Timestamp};
+use agora_types::{Address, Amount, Code, CommandId, Hash, Timestamp};
 use minicbor::{Decode, Encode};
 
 use crate::{Ledger, Posting, SystemAccount};
@@ -51,6 +51,9 @@ pub struct PendingTransfer {
     /// Open, or how it ended.
     #[n(5)]
     pub state: PendingState,
+    /// The nonce of the single payment that it holds.
+    #[n(6)]
+    pub nonce: Option<Hash>,
 }
 
 impl Ledger {
@@ -63,7 +66,7 @@ impl Ledger {
         let posting = Posting { debit, credit: command.credit, amount: command.amount };
         match command.pending {
             None => self.post(&[posting]),
-            Some(pending) => self.reserve(command.head.id, &posting, pending, now),
+            Some(pending) => self.reserve(command.head.id, &posting, pending, None, now),
         }
     }
 
@@ -72,7 +75,14 @@ impl Ledger {
     ///
     /// # Errors
     /// `channel.nonce_already_used` while it is held and once it was posted, and those of a pending transfer.
-    pub fn hold(&mut self, id: CommandId, posting: &Posting, pending: Pending, now: Timestamp) -> Result<(), Code> {
+    pub fn hold(
+        &mut self,
+        id: CommandId,
+        nonce: Hash,
+        posting: &Posting,
+        pending: Pending,
+        now: Timestamp,
+    ) -> Result<(), Code> {
         let key = (posting.debit, id);
         let before = self.pendings.get(&key).copied();
         let ended = match before.map(|before| before.state) {
@@ -88,7 +98,7 @@ impl Ledger {
             }
             self.pendings.remove(&key);
         }
-        self.reserve(id, posting, pending, now)
+        self.reserve(id, posting, pending, Some(nonce), now)
     }
 
     /// Succeeds when a reservation could be made; changes nothing.
@@ -104,7 +114,14 @@ impl Ledger {
         Ok(())
     }
 
-    fn reserve(&mut self, id: CommandId, posting: &Posting, pending: Pending, now: Timestamp) -> Result<(), Code> {
+    fn reserve(
+        &mut self,
+        id: CommandId,
+        posting: &Posting,
+        pending: Pending,
+        nonce: Option<Hash>,
+        now: Timestamp,
+    ) -> Result<(), Code> {
         self.reservable(posting, pending)?;
         let Posting { debit, credit, amount } = *posting;
         if self.pendings.get(&(debit, id)).is_some() {
@@ -120,7 +137,7 @@ impl Ledger {
         self.accounts.put(debit, payer);
         self.accounts.put(credit, payee);
         let state = PendingState::Open;
-        self.pendings.put((debit, id), PendingTransfer { debit, credit, amount, settler, expires_at, state });
+        self.pendings.put((debit, id), PendingTransfer { debit, credit, amount, settler, expires_at, state, nonce });
         self.pendings_due.put((expires_at, debit, id), true);
         Ok(())
     }

@@ -19,6 +19,7 @@ type Bytes = &'static [u8];
 const BATCHES: TableDefinition<'static, u64, Bytes> = TableDefinition::new("batches");
 const CALLS: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("calls");
 const RECEIPTS: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("receipts");
+const PAYMENTS: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("payments");
 const SNAPSHOTS: TableDefinition<'static, (u64, u32), Bytes> = TableDefinition::new("snapshots");
 const META: TableDefinition<'static, &'static str, Bytes> = TableDefinition::new("meta");
 
@@ -43,6 +44,7 @@ fn index_table(index: Index) -> (TableDefinition<'static, Bytes, Bytes>, &'stati
     match index {
         Index::Call => (CALLS, "calls"),
         Index::Receipt => (RECEIPTS, "receipts"),
+        Index::Payment => (PAYMENTS, "payments"),
     }
 }
 
@@ -103,6 +105,7 @@ impl RedbLog {
             write.open_table(BATCHES).map_err(failed(doing))?;
             write.open_table(CALLS).map_err(failed(doing))?;
             write.open_table(RECEIPTS).map_err(failed(doing))?;
+            write.open_table(PAYMENTS).map_err(failed(doing))?;
             write.open_table(SNAPSHOTS).map_err(failed(doing))?;
             let mut meta = write.open_table(META).map_err(failed(doing))?;
             let known = meta.get("genesis").map_err(failed(doing))?.map(|value| value.value().to_vec());
@@ -163,7 +166,7 @@ impl RedbLog {
                 at += 1;
             }
         }
-        for index in [Index::Call, Index::Receipt] {
+        for index in Index::ALL {
             let mut from = Vec::new();
             loop {
                 let rows = self.records_from(index, &from, 1_024)?;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use agora_ledger::{Posting, Remembered, Repeat, SystemAccount};
+use agora_ledger::{PendingTransfer, Posting, Remembered, Repeat, SystemAccount};
 use agora_types::batch::Outcome;
 use agora_types::command::{Command, Head};
 use agora_types::{Address, Amount, CallId, Canonical as _, Code, CommandId, Timestamp};
 
 use crate::calls::{CallRecord, PriorCalls};
-use crate::ports::log::{Index, Record, call_key};
+use crate::hold::PaymentRecord;
+use crate::ports::log::{Index, Record, call_key, payment_key};
 use crate::state::Economy;
 use crate::verified::Verified;
 
@@ -65,6 +66,14 @@ impl Context<'_> {
     pub(crate) fn remember_call(&mut self, key: (Address, CallId), record: CallRecord) {
         self.calls.insert(key, record);
         self.records.push(Record { index: Index::Call, key: call_key(&key.0, &key.1), value: record.to_bytes() });
+    }
+
+    /// Keeps for ever that a held single payment was posted.
+    pub(crate) fn remember_payment(&mut self, payer: Address, pending: &PendingTransfer, amount: Amount) {
+        let Some(nonce) = pending.nonce else { return };
+        let record = PaymentRecord { payee: pending.credit, amount, settler: pending.settler, seq: self.seq };
+        let key = payment_key(&payer, &nonce);
+        self.records.push(Record { index: Index::Payment, key, value: record.to_bytes() });
     }
 
     pub(crate) fn remember_receipt(&mut self, index: u64, bytes: &[u8]) {
@@ -202,13 +211,7 @@ impl Economy {
                 }
                 self.state.ledger.transfer(command, now)
             }
-            Command::PostTransfer(command) => {
-                let pending = self.state.ledger.pendings.get(&(command.pending_signer, command.pending_id));
-                if pending.is_some_and(|pending| self.state.listing_accounts.get(&pending.credit).is_some()) {
-                    return Err(Code::AttributedReceiver);
-                }
-                self.state.ledger.post_pending(command)
-            }
+            Command::PostTransfer(command) => self.post_transfer(command, context),
             Command::VoidTransfer(command) => self.state.ledger.void_pending(command),
             Command::RegisterKey(command) => self.state.register_key(command, now),
             Command::RevokeKey(command) => self.state.revoke_key(command),

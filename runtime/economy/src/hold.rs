@@ -1,16 +1,85 @@
 //! Single payments (x402 `exact` and `upto`): the payer's authorization becomes a pending transfer, once.
 
-use agora_ledger::{Posting, SystemAccount};
+use agora_ledger::{PendingState, Posting, SystemAccount};
 use agora_types::authorization::Authorization;
-use agora_types::command::{Hold, Pending};
-use agora_types::{Address, Code, ListingId, Timestamp};
+use agora_types::command::{Hold, Pending, PostTransfer};
+use agora_types::{Address, Amount, Code, CommandId, Hash, ListingId, Timestamp};
+use minicbor::{Decode, Encode};
 
+use crate::apply::Context;
 use crate::state::Economy;
 
 /// Longest life of a hold in seconds.
 const HOLD_MAX_S: u32 = 3_600;
 
+/// What is remembered of a posted single payment for ever, on disk, keyed by payer and nonce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PaymentRecord {
+    /// Was paid, for an attributed call through its split.
+    #[n(0)]
+    pub payee: Address,
+    /// What was posted.
+    #[n(1)]
+    pub amount: Amount,
+    /// Who posted it.
+    #[n(2)]
+    pub settler: Address,
+    /// The batch in which it was posted.
+    #[n(3)]
+    pub seq: u64,
+}
+
+impl agora_types::Canonical for PaymentRecord {
+    const TAG: &'static str = "agora/payment-record/v1";
+    const SIZE_MAX: usize = 128;
+}
+
+/// A single payment as the state has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldPayment {
+    /// The digest that its payer signed.
+    pub digest: Hash,
+    /// Will be paid.
+    pub payee: Address,
+    /// Most that may be posted.
+    pub max: Amount,
+    /// Who posts or voids it.
+    pub settler: Address,
+    /// The hold ends by itself.
+    pub expires_at: Timestamp,
+    /// Held, or how it ended.
+    pub state: PendingState,
+}
+
 impl Economy {
+    /// A single payment that is held, or whose end is not forgotten yet; `nonce` is [`Authorization::key`].
+    pub fn held_payment(&self, payer: Address, nonce: Hash) -> Option<HeldPayment> {
+        let digest = self.state.channels.nonces.get(&(payer, nonce))?.digest;
+        let id = CommandId::from_slice(&digest.as_bytes()[..CommandId::SIZE])?;
+        let pending = self.state.ledger.pendings.get(&(payer, id)).filter(|pending| pending.nonce == Some(nonce))?;
+        Some(HeldPayment {
+            digest,
+            payee: pending.credit,
+            max: pending.amount,
+            settler: pending.settler,
+            expires_at: pending.expires_at,
+            state: pending.state,
+        })
+    }
+
+    /// Posts a pending transfer, but none for a listing: its money goes through attribution.
+    pub(crate) fn post_transfer(&mut self, command: &PostTransfer, context: &mut Context<'_>) -> Result<(), Code> {
+        let key = (command.pending_signer, command.pending_id);
+        let pending = *self.state.ledger.pendings.get(&key).ok_or(Code::PendingNotFound)?;
+        if self.state.listing_accounts.get(&pending.credit).is_some() {
+            return Err(Code::AttributedReceiver);
+        }
+        self.state.ledger.post_pending(command)?;
+        context.remember_payment(key.0, &pending, command.amount);
+        Ok(())
+    }
+
     pub(crate) fn hold(&mut self, command: &Hold, now: Timestamp) -> Result<(), Code> {
         let network = self.rules.network;
         let Hold { authorization, timeout_s, head, .. } = command;
@@ -38,7 +107,7 @@ impl Economy {
         }
         let posting = Posting { debit: payer, credit: payee, amount: authorization.max() };
         let pending = Pending { timeout_s: *timeout_s, settler: head.signer };
-        self.state.ledger.hold(id, &posting, pending, now)?;
+        self.state.ledger.hold(id, nonce, &posting, pending, now)?;
         // After this point, nothing can fail.
         self.state.channels.use_nonce(payer, nonce, authorization.window().1, digest);
         Ok(())

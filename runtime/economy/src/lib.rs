@@ -20,6 +20,7 @@ mod verified;
 
 pub use apply::{Applied, Event};
 pub use calls::{CallRecord, Finished, OpenCall, PriorCalls, declared_attribution, final_legs, settle_legs};
+pub use hold::{HeldPayment, PaymentRecord};
 pub use registry::{DatanetRecord, KeyRecord, ListingRecord};
 pub use root::StateRoot;
 pub use sequencer::{Halt, Proposed, Sequencer};

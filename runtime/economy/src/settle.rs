@@ -109,6 +109,7 @@ impl Economy {
         let postings = postings(&due.legs);
         self.state.ledger.split_pending(key, &said.host, command.charge, escrow(), &postings)?;
         // After this point, nothing can fail.
+        context.remember_payment(command.payer, &pending, command.charge);
         let record = content(&command.pending_id, command.charge, &command.receipt);
         self.open(&said, due, record, receipt.payload(), &command.receipt, context);
         Ok(())

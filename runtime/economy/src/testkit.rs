@@ -54,6 +54,8 @@ pub struct Kit {
     pub calls: PriorCalls,
     /// The receipt log's leaves.
     pub receipts: Vec<Vec<u8>>,
+    /// The permanent index of single payments.
+    pub payments: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Every batch so far, with its records.
     pub log: Vec<(Batch, Vec<Record>)>,
     /// The time that the next batch is stamped with.
@@ -94,8 +96,8 @@ impl Kit {
             ],
         };
         let sequencer = Sequencer::new(&genesis).expect("the kit's genesis is good");
-        let (calls, receipts, log) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { genesis, sequencer, calls, receipts, log, now: now.plus_secs(1), ids: 0 }
+        let (calls, receipts, payments, log) = (BTreeMap::new(), Vec::new(), BTreeMap::new(), Vec::new());
+        Self { genesis, sequencer, calls, receipts, payments, log, now: now.plus_secs(1), ids: 0 }
     }
 
     /// With a registered host key, datanet and listing, and a channel of 100 OPEN.
@@ -152,6 +154,10 @@ impl Kit {
                     let call = CallId::from_slice(&record.key[20..]).expect("16 bytes");
                     let value = CallRecord::from_bytes(&record.value).expect("canonical");
                     self.calls.insert((payer, call), value);
+                }
+                Index::Payment => {
+                    let before = self.payments.insert(record.key.clone(), record.value.clone());
+                    assert_eq!(before, None, "a single payment is posted once for ever");
                 }
                 Index::Receipt => {
                     assert_eq!(record.key, (self.receipts.len() as u64).to_be_bytes());

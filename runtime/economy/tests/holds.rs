@@ -1,10 +1,12 @@
 //! Single payments: an authorization holds its money once, pays once, and never more than it says.
 
+use agora_economy::PaymentRecord;
+use agora_economy::ports::log::payment_key;
 use agora_economy::testkit::{HOST, Kit, OPERATOR, OWNER, PAYER, atoms, key};
 use agora_receipts::Receipt;
 use agora_types::authorization::Authorization;
 use agora_types::command::*;
-use agora_types::{Address, Amount, Code};
+use agora_types::{Address, Amount, Canonical as _, Code};
 
 /// Sells without a listing.
 const SHOP: u8 = 7;
@@ -46,6 +48,14 @@ fn a_held_payment_cannot_be_spent_elsewhere_and_is_posted_once() {
     assert_eq!(kit.balance(&shop()), 1_000);
     assert_eq!(post(&mut kit, OPERATOR, &held, 1_000), Err(Code::PendingPosted));
     assert_eq!(hold(&mut kit, OPERATOR, &held), Err(Code::NonceUsed), "a payment that was posted is over");
+    let record = &kit.payments[&payment_key(&held.payer(), &held.key())];
+    let schema = [include_str!("../cddl/payment-record.cddl"), include_str!("../../types/cddl/common.cddl")].concat();
+    cddl::validate_cbor_from_slice(&schema, record, None).unwrap();
+    let record = PaymentRecord::from_bytes(record).unwrap();
+    assert_eq!((record.payee, record.amount), (shop(), atoms(1_000)));
+    let (payee, settler) = (shop(), key(OPERATOR).address());
+    let golden = format!("a40054{payee:#}011903e80254{settler:#}0306").replace("0x", "");
+    assert_eq!(record.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>(), golden);
 }
 
 #[test]

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use agora_channels::Channel;
-use agora_economy::ports::ledger::{Ledger, LedgerFailure, ListingTerms, Pending};
-use agora_economy::ports::log::{Index, Row, call_key};
-use agora_economy::{CallRecord, Economy, KeyRecord, OpenCall, Verified};
+use agora_economy::ports::ledger::{Ledger, LedgerFailure, ListingTerms, Payment, Pending};
+use agora_economy::ports::log::{Index, Row, call_key, payment_key};
+use agora_economy::{CallRecord, Economy, KeyRecord, OpenCall, PaymentRecord, Verified};
 use agora_receipts::receipt::DatanetRef;
 use agora_types::batch::{Batch, Entry};
 use agora_types::command::PublicKey;
 use agora_types::eip712::Network;
 use agora_types::genesis::{Genesis, Parameters};
 use agora_types::key::StatementKey;
-use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, Code, ListingId};
+use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, Code, Hash, ListingId};
 use kameo::actor::ActorRef;
 use kameo::error::SendError;
 
@@ -159,6 +159,17 @@ impl Ledger for LedgerHandle {
 
     fn open_call(&self, payer: Address, call: CallId) -> Pending<'_, Option<OpenCall>> {
         Box::pin(self.query(move |economy| economy.open_call(payer, call).cloned()))
+    }
+
+    fn payment(&self, payer: Address, nonce: Hash) -> Pending<'_, Option<Payment>> {
+        Box::pin(async move {
+            // The index first: what was posted in between is then found as held, and the caller asks again.
+            if let Some(bytes) = self.lookup(Index::Payment, payment_key(&payer, &nonce)).await? {
+                let record = PaymentRecord::from_bytes(&bytes).map_err(|_| damaged("the record of a payment"))?;
+                return Ok(Some(Payment::Posted(record)));
+            }
+            Ok(self.query(move |economy| economy.held_payment(payer, nonce)).await?.map(Payment::Held))
+        })
     }
 
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>> {

@@ -16,11 +16,11 @@ use agora_channels::Channel;
 use agora_economy::ports::bus::ask::{Ask, Reply, host_ask, host_open};
 use agora_economy::ports::bus::frame::{Body, Frame};
 use agora_economy::ports::bus::{Bus, Received};
-use agora_economy::ports::ledger::{Ledger, LedgerFailure, ListingTerms, Pending};
-use agora_economy::ports::log::{Index, Row, call_key};
+use agora_economy::ports::ledger::{Ledger, LedgerFailure, ListingTerms, Payment, Pending};
+use agora_economy::ports::log::{Index, Row, call_key, payment_key};
 use agora_economy::ports::state::{Journal, Pending as JournalPending, StateStore, Table, Write};
 use agora_economy::testkit::*;
-use agora_economy::{CallRecord, Economy, KeyRecord, OpenCall, Verified};
+use agora_economy::{CallRecord, Economy, KeyRecord, OpenCall, PaymentRecord, Verified};
 use agora_inference_api::{FakeEngine, Request};
 use agora_receipts::Receipt;
 use agora_receipts::receipt::DatanetRef;
@@ -158,6 +158,15 @@ impl Ledger for DirectLedger {
     }
     fn open_call(&self, payer: Address, call: CallId) -> Pending<'_, Option<OpenCall>> {
         self.ask(move |economy| economy.open_call(payer, call).cloned())
+    }
+    fn payment(&self, payer: Address, nonce: Hash) -> Pending<'_, Option<Payment>> {
+        let bytes = self.lookup(Index::Payment, &payment_key(&payer, &nonce));
+        Box::pin(async move {
+            Ok(match bytes? {
+                Some(bytes) => Some(Payment::Posted(PaymentRecord::from_bytes(&bytes).expect("our own"))),
+                None => self.ask(move |economy| economy.held_payment(payer, nonce)).await?.map(Payment::Held),
+            })
+        })
     }
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>> {
         let bytes = self.lookup(Index::Receipt, &index.to_be_bytes());

@@ -9,9 +9,9 @@ use agora_types::batch::Entry;
 use agora_types::eip712::Network;
 use agora_types::genesis::Parameters;
 use agora_types::key::StatementKey;
-use agora_types::{Address, Amount, CallId, ChannelId, Code, ListingId};
+use agora_types::{Address, Amount, CallId, ChannelId, Code, Hash, ListingId};
 
-use crate::{CallRecord, KeyRecord, ListingRecord, OpenCall};
+use crate::{CallRecord, HeldPayment, KeyRecord, ListingRecord, OpenCall, PaymentRecord};
 
 /// An answer that is still on its way.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, LedgerFailure>> + Send + 'a>>;
@@ -33,6 +33,15 @@ pub struct ListingTerms {
     pub record: ListingRecord,
     /// Its datanets' newest versions, in the order of the listing.
     pub datanets: Vec<DatanetRef>,
+}
+
+/// A single payment: posted for ever, or held and perhaps released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payment {
+    /// Money moved.
+    Posted(PaymentRecord),
+    /// It is held, or was and is remembered.
+    Held(HeldPayment),
 }
 
 /// The ledger of one network. Callable from many tasks at once.
@@ -66,6 +75,12 @@ pub trait Ledger: Send + Sync {
 
     /// A call that waits for its final receipt.
     fn open_call(&self, payer: Address, call: CallId) -> Pending<'_, Option<OpenCall>>;
+
+    /// What became of a single payment; `nonce` is [`Authorization::key`]. `None` for one that was never held, or whose
+    /// hold ended unpaid and is forgotten.
+    ///
+    /// [`Authorization::key`]: agora_types::authorization::Authorization::key
+    fn payment(&self, payer: Address, nonce: Hash) -> Pending<'_, Option<Payment>>;
 
     /// A leaf of the receipt log.
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>>;

@@ -23,6 +23,13 @@ pub enum Index {
     Call = 0,
     /// Key: receipt index (8 bytes, big-endian). Value: the receipt leaf.
     Receipt = 1,
+    /// Key: payer ‖ nonce (52 bytes). Value: the canonical payment record of a single payment that was posted.
+    Payment = 2,
+}
+
+impl Index {
+    /// Every index.
+    pub const ALL: [Self; 3] = [Self::Call, Self::Receipt, Self::Payment];
 }
 
 /// A value that a batch adds to a permanent index, in the same durable step as the batch. Opaque to the store.
@@ -39,6 +46,13 @@ pub struct Record {
 /// The key of a call in [`Index::Call`].
 pub fn call_key(payer: &Address, call: &CallId) -> Vec<u8> {
     [payer.as_bytes().as_slice(), call.as_bytes()].concat()
+}
+
+/// The key of a single payment in [`Index::Payment`]; `nonce` is [`Authorization::key`].
+///
+/// [`Authorization::key`]: agora_types::authorization::Authorization::key
+pub fn payment_key(payer: &Address, nonce: &Hash) -> Vec<u8> {
+    [payer.as_bytes().as_slice(), nonce.as_bytes()].concat()
 }
 
 /// A key and its value.
