@@ -4,9 +4,11 @@
 
 mod greed;
 mod handles;
+mod serves;
 mod values;
 
-use agora_sdk::{Agent, Error, Event, clock, kv, log};
+use agora_sdk::serve::{Request, Response};
+use agora_sdk::{Agent, Error, Event, Seller, clock, kv, log};
 
 struct Hostile;
 
@@ -41,6 +43,7 @@ impl Agent for Hostile {
             "crowd" => values::crowd(amount),
             "not-utf8" => values::not_utf8(),
             "outside" => values::outside(),
+            "fetch-body" | "fetch-headers" | "fetch-url" | "fetch-value" => serves::large(what, amount),
             // It spends what it has not, and uses what it has not.
             "overspend" => handles::overspend(),
             "overspend-market" => handles::overspend_market(),
@@ -55,13 +58,20 @@ impl Agent for Hostile {
             "drop-early" => handles::drop_early(),
             "fall-with-stream" => handles::fall_with_stream(),
             // It behaves.
+            "fetch" => serves::fetch(order.split_once(' ').map_or("", |(_, url)| url)),
             "behave" => Ok(clock::now_ms()?.to_string().into_bytes()),
             other => Err(Error::new("hostile.unknown", other)),
         }
     }
 }
 
-agora_sdk::export!(Hostile);
+impl Seller for Hostile {
+    fn serve(request: Request) -> Result<Response, Error> {
+        serves::serve(&request)
+    }
+}
+
+agora_sdk::export_seller!(Hostile);
 
 /// An `unreachable` instruction, without a panic's words.
 fn trap() -> ! {

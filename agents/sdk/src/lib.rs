@@ -40,16 +40,41 @@ pub mod bindings {
         generate_all,
     });
 }
+/// The raw bindings of the world `seller`, whose interfaces are those of [`bindings`].
+#[allow(missing_docs)]
+pub mod seller_bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "seller",
+        pub_export_macro: true,
+        export_macro_name: "export_seller_world",
+        with: {
+            "agora:agent/types@0.1.0": crate::bindings::agora::agent::types,
+            "agora:agent/market@0.1.0": crate::bindings::agora::agent::market,
+            "agora:agent/wallet@0.1.0": crate::bindings::agora::agent::wallet,
+            "agora:agent/inference@0.1.0": crate::bindings::agora::agent::inference,
+            "agora:agent/http@0.1.0": crate::bindings::agora::agent::http,
+            "agora:agent/key-value@0.1.0": crate::bindings::agora::agent::key_value,
+            "agora:agent/log@0.1.0": crate::bindings::agora::agent::log,
+            "agora:agent/clock@0.1.0": crate::bindings::agora::agent::clock,
+            "agora:agent/events@0.1.0": crate::bindings::agora::agent::events,
+        },
+        generate_all,
+    });
+}
 pub mod clock;
+pub mod http;
 pub mod inference;
 pub mod kv;
 pub mod log;
 pub mod market;
+pub mod serve;
 pub mod wallet;
 
 pub use amount::Amount;
 pub use bindings::agora::agent::events::Event;
 pub use bindings::agora::agent::types::{Error, Prices};
+pub use serve::Seller;
 
 /// An agent: what it does with an event.
 pub trait Agent {
@@ -81,6 +106,30 @@ macro_rules! export {
             }
 
     $crate::bindings::export_world!(Exported with_types_in $crate::bindings);
+        };
+    };
+}
+
+/// Makes a type the agent of this component, where it sells too. Once per component, instead of [`export!`].
+#[macro_export]
+macro_rules! export_seller {
+    ($agent:ty) => {
+        const _: () = {
+            struct Exported;
+
+            impl $crate::seller_bindings::Guest for Exported {
+                fn handle(event: $crate::Event) -> ::core::result::Result<::std::vec::Vec<u8>, ::std::string::String> {
+                    <$agent as $crate::Agent>::handle(event).map_err(|error| $crate::words(&error))
+                }
+
+                fn serve(
+                    request: $crate::serve::Request,
+                ) -> ::core::result::Result<$crate::serve::Response, ::std::string::String> {
+                    <$agent as $crate::Seller>::serve(request).map_err(|error| $crate::words(&error))
+                }
+            }
+
+    $crate::seller_bindings::export_seller_world!(Exported with_types_in $crate::seller_bindings);
         };
     };
 }

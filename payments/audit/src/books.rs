@@ -37,6 +37,8 @@ pub(crate) struct Reserved {
     pub(crate) credit: Address,
     pub(crate) atoms: u128,
     pub(crate) settler: Address,
+    /// Of an authorization, which may cost nothing.
+    is_single: bool,
     expires_at: Timestamp,
 }
 
@@ -249,17 +251,24 @@ impl Books {
         }
         match command.pending {
             None => self.pay(&from, &to, atoms),
-            Some(pending) => self.reserve((from, command.head.id), to, atoms, pending),
+            Some(pending) => self.reserve((from, command.head.id), to, atoms, pending, false),
         }
     }
 
-    fn reserve(&mut self, key: (Address, CommandId), to: Address, atoms: u128, by: Pending) -> Result<(), String> {
+    fn reserve(
+        &mut self,
+        key: (Address, CommandId),
+        to: Address,
+        atoms: u128,
+        by: Pending,
+        is_single: bool,
+    ) -> Result<(), String> {
         let free = self.balance(&key.0).saturating_sub(self.reserved_of(&key.0));
         if atoms == 0 || atoms > free {
             return Err(format!("{} reserved {atoms} atoms and had {free}", key.0));
         }
         let expires_at = self.now.plus_secs(u64::from(by.timeout_s));
-        let reserved = Reserved { credit: to, atoms, settler: by.settler, expires_at };
+        let reserved = Reserved { credit: to, atoms, settler: by.settler, is_single, expires_at };
         match self.reserved.insert(key, reserved) {
             None => Ok(()),
             Some(_) => Err("a reservation was made twice".to_owned()),
@@ -295,7 +304,7 @@ impl Books {
             return Err("a payment was held whose nonce was used".to_owned());
         }
         let by = Pending { timeout_s: command.timeout_s, settler };
-        self.reserve((payer, id), payee, authorization.max().atoms(), by)
+        self.reserve((payer, id), payee, authorization.max().atoms(), by, true)
     }
 
     /// Takes a reservation out to be paid, once for ever.
@@ -317,7 +326,7 @@ impl Books {
         let key = (command.pending_signer, command.pending_id);
         let atoms = command.amount.atoms();
         let reserved = self.take_reserved(key, command.head.signer, atoms)?;
-        if atoms == 0 || self.listing_accounts.contains(&reserved.credit) {
+        if (atoms == 0 && !reserved.is_single) || self.listing_accounts.contains(&reserved.credit) {
             return Err("a reservation was posted without an amount, or round attribution".to_owned());
         }
         self.pay(&key.0, &reserved.credit, atoms)

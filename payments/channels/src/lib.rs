@@ -81,7 +81,7 @@ pub struct Channels {
     /// Every channel there ever was.
     #[n(0)]
     pub channels: Table<ChannelId, Channel>,
-    /// Used EIP-3009 nonces by payer, until their `validBefore`.
+    /// Used EIP-3009 nonces by payer, until their `validBefore`, and the end of what they hold.
     #[n(1)]
     pub nonces: Table<(Address, Hash), UsedNonce>,
     /// The same nonces in the order in which they are forgotten (unix seconds).
@@ -93,10 +93,10 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// Remembers a used nonce.
-    pub fn use_nonce(&mut self, payer: Address, nonce: Hash, valid_before: u64, digest: Hash) {
+    /// Remembers a used nonce until a unix second.
+    pub fn use_nonce(&mut self, payer: Address, nonce: Hash, until: u64, digest: Hash) {
         self.nonces.put((payer, nonce), UsedNonce { digest });
-        self.nonces_due.put((valid_before, payer, nonce), true);
+        self.nonces_due.put((until, payer, nonce), true);
     }
 
     /// Forgets nonces whose `validBefore` has come: their authorizations are refused by time.

@@ -16,7 +16,7 @@ use minicbor::{Decode, Encode};
 
 pub use account::{Account, Posting, SystemAccount};
 pub use ids::{Remembered, Repeat};
-pub use pending::{PendingState, PendingTransfer};
+pub use pending::{Authorized, PendingState, PendingTransfer};
 pub use split::split;
 pub use vesting::Grant;
 

@@ -51,9 +51,21 @@ pub struct PendingTransfer {
     /// Open, or how it ended.
     #[n(5)]
     pub state: PendingState,
-    /// The nonce of the single payment that it holds.
+    /// The single payment that it holds.
     #[n(6)]
-    pub nonce: Option<Hash>,
+    pub authorized: Option<Authorized>,
+}
+
+/// What a payer signed for one single payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Authorized {
+    /// Unique among the payer's payments.
+    #[n(0)]
+    pub nonce: Hash,
+    /// What was signed.
+    #[n(1)]
+    pub digest: Hash,
 }
 
 impl Ledger {
@@ -78,7 +90,7 @@ impl Ledger {
     pub fn hold(
         &mut self,
         id: CommandId,
-        nonce: Hash,
+        authorized: Authorized,
         posting: &Posting,
         pending: Pending,
         now: Timestamp,
@@ -98,7 +110,7 @@ impl Ledger {
             }
             self.pendings.remove(&key);
         }
-        self.reserve(id, posting, pending, Some(nonce), now)
+        self.reserve(id, posting, pending, Some(authorized), now)
     }
 
     /// Succeeds when a reservation could be made; changes nothing.
@@ -119,7 +131,7 @@ impl Ledger {
         id: CommandId,
         posting: &Posting,
         pending: Pending,
-        nonce: Option<Hash>,
+        authorized: Option<Authorized>,
         now: Timestamp,
     ) -> Result<(), Code> {
         self.reservable(posting, pending)?;
@@ -137,7 +149,8 @@ impl Ledger {
         self.accounts.put(debit, payer);
         self.accounts.put(credit, payee);
         let state = PendingState::Open;
-        self.pendings.put((debit, id), PendingTransfer { debit, credit, amount, settler, expires_at, state, nonce });
+        self.pendings
+            .put((debit, id), PendingTransfer { debit, credit, amount, settler, expires_at, state, authorized });
         self.pendings_due.put((expires_at, debit, id), true);
         Ok(())
     }
@@ -159,7 +172,8 @@ impl Ledger {
     pub fn post_pending(&mut self, command: &PostTransfer) -> Result<(), Code> {
         let key = (command.pending_signer, command.pending_id);
         let pending = self.open(key.0, key.1, &command.head.signer)?;
-        if command.amount.is_zero() {
+        // A single payment may cost nothing: its authorization is used up all the same.
+        if command.amount.is_zero() && pending.authorized.is_none() {
             return Err(Code::AmountZero);
         }
         if command.amount > pending.amount {

@@ -20,7 +20,7 @@ type Definition = TableDefinition<'static, Bytes, Bytes>;
 
 /// Commits that wait for the writer; the next caller waits for a place.
 const QUEUE: usize = 256;
-const ALL: [Table; 9] = [
+const ALL: [Table; 13] = [
     Table::Seller,
     Table::Buyer,
     Table::AgentState,
@@ -30,6 +30,10 @@ const ALL: [Table; 9] = [
     Table::Catalog,
     Table::AgentLogs,
     Table::Openings,
+    Table::Sellers,
+    Table::Till,
+    Table::ApiKeys,
+    Table::Spent,
 ];
 
 fn table(table: Table) -> (Definition, &'static str) {
@@ -43,6 +47,10 @@ fn table(table: Table) -> (Definition, &'static str) {
         Table::Catalog => "catalog",
         Table::AgentLogs => "agent-logs",
         Table::Openings => "openings",
+        Table::Sellers => "sellers",
+        Table::Till => "till",
+        Table::ApiKeys => "api-keys",
+        Table::Spent => "spent",
     };
     (TableDefinition::new(name), name)
 }

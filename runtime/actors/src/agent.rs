@@ -9,22 +9,30 @@
 mod actor;
 mod book;
 mod desk;
+mod fetch;
 mod handle;
 mod memo;
+mod queue;
 pub mod record;
+pub mod request;
+mod sale;
 mod shop;
 pub mod step;
 mod supervisor;
 
 use std::sync::Arc;
 
+use agora_types::key::StatementSigner;
+
 use agora_economy::ports::state::Blobs;
 use agora_sandbox_api::Sandbox;
 
 pub use handle::{AgentView, AgentsHandle, Line, Stopped, agents, count, lines};
+pub use sale::{REQUESTS_WAITING_MAX, ServeAnswer, ServeOffer};
 pub use step::{Feed, Progress, Step};
 pub use supervisor::AgentSupervisor;
 
+use crate::fetch::PaidFetch;
 use crate::purchase::{Buyer, Payer, Pending};
 
 /// Failures in a row after which an agent is suspended.
@@ -38,6 +46,9 @@ pub const PAYLOAD_MAX: usize = 64 * 1024;
 pub trait KeyRing: Send + Sync {
     /// The keys of an agent, made at the first call and durable before the answer. Callable from many tasks.
     fn payer<'a>(&'a self, agent: &'a str) -> Pending<'a, Payer>;
+
+    /// The key that signs an agent's service receipts, made at the first call and durable before the answer.
+    fn receipt_key<'a>(&'a self, agent: &'a str) -> Pending<'a, Arc<StatementSigner>>;
 }
 
 /// What agents are given.
@@ -51,6 +62,8 @@ pub struct AgentPorts {
     pub sandbox: Arc<dyn Sandbox>,
     /// Their keys.
     pub keys: Arc<dyn KeyRing>,
+    /// What asks and pays over HTTP for them; `None`: `fetch` is denied to every agent.
+    pub fetch: Option<Arc<dyn PaidFetch>>,
     /// Who follows them.
     pub feed: Feed,
 }

@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | before the hold | nothing | untouched | as if for the first time, with a fresh quote |
 //! | after the deposit, before the hold | the deposit | in the payer's channel, unclaimed | the deposit's repeat changes nothing; goes on |
-//! | after the hold | the sale | untouched; the voucher is a promise only | the sale ends as it stands: nothing was delivered, nothing is charged |
+//! | after the hold | the sale | untouched; the voucher is a promise only, a single payment is held | the sale ends as it stands: nothing was delivered, nothing is charged |
 //! | in the stream | the sale and every chunk that was sent | untouched | the chunks are sent again, then charged exactly |
 //! | after the receipt | the signed receipt | untouched | the same receipt is settled |
 //! | after the settlement | sale and ledger | host and owner paid, contributors in suspense | the first receipt again; nothing moves twice |
@@ -85,7 +85,7 @@ async fn serve(seller: &Seller, line: &mut Line, call: CallId, open: &Open) -> R
     // Run: every token is metered, written down, sent. An early end leaves what was delivered.
     let interrupted = stream::run(seller, line, &mut sale, request, open.credit).await.err();
     if sale.is_empty() {
-        sale.forget(seller).await?;
+        sale.abandon(seller).await?;
         return Err(interrupted.unwrap_or_else(|| CallError::new(Code::CallNoAnswer, "the model said nothing")));
     }
     // Receipt and settlement.
@@ -100,7 +100,7 @@ async fn finish(
     turn: Turn<'_>,
 ) -> Result<Vec<u8>, CallError> {
     if sale.is_empty() {
-        sale.forget(seller).await?;
+        sale.abandon(seller).await?;
         return Err(CallError::new(Code::CallNoAnswer, "the call was cut off before its first token"));
     }
     // Receipt: signed once and written down, so that a repeat settles the very same.
@@ -129,16 +129,12 @@ async fn settle_cut_off(seller: &Seller, open: &Open) -> Result<bool, CallError>
             continue;
         }
         // Nobody but the payer gives up what was not acknowledged.
-        let signed =
-            open.voucher.channel_id == id && open.voucher.verify(&seller.network(), &config.payer_authorizer).is_ok();
-        if !signed {
-            return Err(CallError::new(Code::VoucherSignature, id.to_string()));
-        }
+        open.check_consent(&seller.network()).map_err(|code| CallError::new(code, id.to_string()))?;
         let Some(mut sale) = Sale::load(seller, payer, call).await? else { continue };
         any = true;
         sale.keep_acknowledged();
         match sale.is_empty() {
-            true => sale.forget(seller).await?,
+            true => sale.abandon(seller).await?,
             false => drop(bill::settle(seller, &mut sale).await?),
         }
     }
@@ -155,7 +151,7 @@ pub async fn settle_abandoned(seller: &Seller, payer: Address, call: CallId) -> 
     let turn = seller.enter(sale.channel_id(seller), call)?;
     sale.keep_acknowledged();
     if sale.is_empty() {
-        return sale.forget(seller).await;
+        return sale.abandon(seller).await;
     }
     finish(seller, None, sale, turn).await.map(drop)
 }

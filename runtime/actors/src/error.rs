@@ -36,6 +36,7 @@ impl CallError {
                 | Code::BusTimeout
                 | Code::CallInProgress
                 | Code::ChannelBusy
+                | Code::PaymentUncertain
         )
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use agora_economy::ports::bus::ask::{Ask, Reply, host_ask, host_open, stream_down};
 use agora_economy::ports::bus::frame::{Body, Failed, Frame, Open};
 use agora_economy::ports::bus::{Inbox, Message as BusMessage, Pattern, Received, TIMEOUT_MS_MAX};
-use agora_types::{Address, CallId, Canonical as _, Code, Timestamp};
+use agora_types::{Address, CallId, Canonical as _, Code, ListingId, Timestamp};
 use kameo::Actor;
 use kameo::actor::ActorRef;
 use kameo::message::{Context, Message};
@@ -245,14 +245,24 @@ impl HostActor {
 async fn answer(seller: &Seller, directory: &dyn Directory, ask: &Ask) -> Result<Reply, CallError> {
     match ask {
         Ask::Quote(ask) => {
-            let listing = directory.get(ask.listing).await?;
-            let listing = listing.ok_or_else(|| CallError::new(Code::ListingNotFound, ask.listing.to_string()))?;
-            if !listing.payload().hosts.iter().any(|host| host.account == seller.account()) {
-                return Err(CallError::new(Code::HostNotListed, ask.listing.to_string()));
-            }
-            seller.list(listing);
+            serves(seller, directory, ask.listing).await?;
             seller.quote(ask).await.map(|quote| Reply::Quote(quote.to_bytes()))
         }
         Ask::Refund(ask) => seller.refund(ask).await.map(Reply::Refunded),
+        Ask::Count(ask) => {
+            serves(seller, directory, ask.listing).await?;
+            seller.count(ask).await.map(Reply::Counted)
+        }
     }
+}
+
+/// Takes the newest terms of a listing that this host serves.
+async fn serves(seller: &Seller, directory: &dyn Directory, id: ListingId) -> Result<(), CallError> {
+    let listing = directory.get(id).await?;
+    let listing = listing.ok_or_else(|| CallError::new(Code::ListingNotFound, id.to_string()))?;
+    if !listing.payload().hosts.iter().any(|host| host.account == seller.account()) {
+        return Err(CallError::new(Code::HostNotListed, id.to_string()));
+    }
+    seller.list(listing);
+    Ok(())
 }

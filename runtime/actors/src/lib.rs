@@ -6,11 +6,13 @@ pub mod call;
 pub mod clock;
 pub mod directory;
 mod error;
+pub mod fetch;
 pub mod host;
 pub mod journal;
 pub mod ledger;
 pub mod log;
 pub mod node;
+pub mod pay;
 pub mod purchase;
 
 pub use error::CallError;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agora_economy::ports::bus::Bus;
+use agora_economy::ports::http::HttpExchange;
 use agora_economy::ports::log::{LogFault, LogStore};
 use agora_economy::ports::state::{Blobs, Journal};
 use agora_economy::ports::tiles::TileStore;
@@ -35,9 +36,11 @@ use crate::call::SellerParts;
 use crate::clock::{Clock, Random};
 use crate::directory::{DirectoryActor, DirectoryHandle, DirectorySettings};
 use crate::error::CallError;
+use crate::fetch::PaidFetch;
 use crate::host::{HostActor, HostSettings};
 use crate::ledger::{LedgerActor, LedgerHandle, LedgerSettings};
 use crate::log::{LogActor, LogHandle, LogSettings};
+use crate::pay::spend::{PaidClient, Patience, SpendParts, usual_schemes};
 use crate::purchase::Buyer;
 
 /// How often a child may be started from disk within [`RESTART_WINDOW`] before the node gives up.
@@ -82,6 +85,8 @@ pub struct AgentParts {
     pub sandbox: Arc<dyn Sandbox>,
     /// Keeps the agents' keys.
     pub keys: Arc<dyn KeyRing>,
+    /// What asks other people's servers for them; `None`: `fetch` is denied to every agent.
+    pub http: Option<Arc<dyn HttpExchange>>,
 }
 
 /// What a node is made of.
@@ -339,6 +344,20 @@ async fn start_host(
     child(root, settings, "the host").await
 }
 
+/// What pays over HTTP for agents, each with its own keys.
+fn paying(buyer: &Buyer, http: Arc<dyn HttpExchange>) -> Arc<dyn PaidFetch> {
+    Arc::new(PaidClient::new(SpendParts {
+        http,
+        ledger: Arc::clone(&buyer.ledger),
+        journal: Arc::clone(&buyer.journal),
+        clock: Arc::clone(&buyer.clock),
+        random: Arc::clone(&buyer.random),
+        schemes: usual_schemes(),
+        patience: Patience::default(),
+        consent: None,
+    }))
+}
+
 async fn start_agents(
     root: &ActorRef<NodeSupervisor>,
     parts: &AgentParts,
@@ -349,6 +368,7 @@ async fn start_agents(
         blobs: Arc::clone(&parts.blobs),
         sandbox: Arc::clone(&parts.sandbox),
         keys: Arc::clone(&parts.keys),
+        fetch: parts.http.clone().map(|http| paying(buyer, http)),
         feed: Feed::default(),
     });
     let actor = child::<AgentSupervisor>(root, Arc::clone(&ports), "the supervisor of agents").await?;

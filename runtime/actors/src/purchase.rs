@@ -19,6 +19,7 @@ use agora_economy::ports::log::call_key;
 use agora_economy::ports::state::{Journal, Table, VALUE_MAX, Write};
 use agora_receipts::Receipt;
 use agora_receipts::receipt::commit;
+use agora_types::authorization::Single;
 use agora_types::batch::Entry;
 use agora_types::channel::{ChannelConfig, Voucher};
 use agora_types::key::WalletKey;
@@ -148,10 +149,54 @@ pub enum Arrived {
     Receipt(Box<Signed<Receipt>>),
 }
 
+/// What pays a call that somebody else asked for and signed for, over HTTP: for all of it, at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "there are few, each on its way into a box")]
+pub enum Given {
+    /// A voucher that reaches to the quote's end, with the deposit that it needs.
+    Channel {
+        /// The channel.
+        config: ChannelConfig,
+        /// Opens it or tops it up.
+        deposit: Option<Entry>,
+        /// The newest voucher.
+        voucher: Voucher,
+    },
+    /// One single payment.
+    Single(Single),
+}
+
+impl Given {
+    /// Who pays.
+    pub fn payer(&self) -> Address {
+        match self {
+            Self::Channel { config, .. } => config.payer,
+            Self::Single(single) => single.authorization.payer(),
+        }
+    }
+}
+
+/// Whose signatures pay a purchase.
+enum Means {
+    /// Our own: vouchers are signed as the answer arrives, and a crash leaves a row to resume from.
+    Own(Payer),
+    /// A stranger's: nothing is signed here, and nothing of ours is at stake.
+    Given(Box<Given>),
+}
+
+impl Means {
+    fn address(&self) -> Address {
+        match self {
+            Self::Own(payer) => payer.account.address(),
+            Self::Given(given) => given.payer(),
+        }
+    }
+}
+
 /// A paid answer on its way.
 pub struct Purchase {
     buyer: Arc<Buyer>,
-    payer: Payer,
+    means: Means,
     call: CallId,
     record: BuyerCall,
     line: Line,
@@ -226,7 +271,39 @@ impl Purchase {
             opened_at: buyer.clock.now(),
         };
         let quote = record.quote.id;
-        Self::begin(buyer, payer, call, record, quote).await
+        Self::begin(buyer, Means::Own(payer), call, record, quote).await
+    }
+
+    /// Opens a call that a stranger's payment covers to the quote's end; opened again with the same payment and request, it
+    /// gets the same answer. The buyer of record is the stranger: receipts name its account.
+    ///
+    /// # Errors
+    /// Faults. The host's refusal comes from [`Purchase::next`].
+    pub async fn relay(buyer: &Arc<Buyer>, given: Given, call: CallId, quoted: &Quoted) -> Result<Self, CallError> {
+        let network = buyer.ledger.network();
+        let (config, deposit, authorised, base) = match &given {
+            Given::Channel { config, deposit, voucher } => {
+                let channel = buyer.ledger.channel(config.id(&network)).await?;
+                let base = channel.map_or(Amount::ZERO, |channel| channel.total_claimed);
+                (config.clone(), deposit.clone(), voucher.max_claimable, base)
+            }
+            Given::Single(single) => {
+                let config = single.as_channel(&network, quoted.quote.host);
+                (config, None, single.authorization.max(), Amount::ZERO)
+            }
+        };
+        let record = BuyerCall {
+            quote: quoted.quote.clone(),
+            config,
+            salt: quoted.salt,
+            request: quoted.request.clone(),
+            deposit,
+            base,
+            authorised,
+            opened_at: buyer.clock.now(),
+        };
+        let quote = record.quote.id;
+        Self::begin(buyer, Means::Given(Box::new(given)), call, record, quote).await
     }
 
     /// Opens an unfinished call again after a crash: everything that was charged for arrives once more, then the
@@ -244,11 +321,11 @@ impl Purchase {
             record.deposit = None;
         }
         let quote = record.quote.id;
-        let (purchase, known) = Self::reopen(buyer, payer, call, record, quote).await?;
+        let (purchase, known) = Self::reopen(buyer, payer.clone(), call, record, quote).await?;
         if settled || known {
             return Ok(Some(purchase));
         }
-        let (old, payer) = (purchase.record.clone(), purchase.payer.clone());
+        let old = purchase.record.clone();
         drop(purchase);
         let old = Quoted { quote: old.quote, salt: old.salt, request: old.request };
         let quoted = buyer.renew(&payer, &old).await?;
@@ -285,7 +362,8 @@ impl Purchase {
         let mut tries = REOPEN_TRIES;
         loop {
             tries -= 1;
-            let mut purchase = Self::begin(buyer, payer.clone(), call, record.clone(), quote).await?;
+            let means = Means::Own(payer.clone());
+            let mut purchase = Self::begin(buyer, means, call, record.clone(), quote).await?;
             match purchase.known().await {
                 Ok(known) => return Ok((purchase, known)),
                 Err(error) if error.code == Code::CallInProgress && tries > 0 => {
@@ -300,20 +378,20 @@ impl Purchase {
 
     async fn begin(
         buyer: &Arc<Buyer>,
-        payer: Payer,
+        means: Means,
         call: CallId,
         record: BuyerCall,
         quote: QuoteId,
     ) -> Result<Self, CallError> {
         let network = buyer.ledger.network();
-        let account = payer.account.address();
+        let account = means.address();
         let down = ask::stream_down(network.chain_id, &account, &call)?;
         let up = ask::stream_up(network.chain_id, &account, &call)?;
         let line = Line::open(Arc::clone(&buyer.bus), call, down, up).await?;
         let usage = start(&record.quote);
         let window = ReceiveWindow::new(CREDIT);
         let buyer = Arc::clone(buyer);
-        let mut purchase = Self { buyer, payer, call, record, line, window, usage, response: Vec::new(), heard: None };
+        let mut purchase = Self { buyer, means, call, record, line, window, usage, response: Vec::new(), heard: None };
         // Written down before anything that was signed is sent.
         purchase.write(Vec::new()).await?;
         purchase.send_open(quote).await?;
@@ -325,12 +403,19 @@ impl Purchase {
         let open = Open {
             channel: record.config.clone(),
             deposit: record.deposit.clone(),
-            voucher: self.voucher(record.authorised),
+            voucher: match &self.means {
+                Means::Own(payer) => self.voucher(payer, record.authorised),
+                Means::Given(given) => match given.as_ref() {
+                    Given::Channel { voucher, .. } => voucher.clone(),
+                    Given::Single(single) => single.as_voucher(&network, record.quote.host),
+                },
+            },
             quote,
             request_hash: record.quote.request_commit,
             salt: record.salt,
             request: record.request.clone(),
             credit: CREDIT,
+            single: self.single().cloned(),
         };
         let host = ask::host_open(network.chain_id, &record.quote.host)?;
         Ok(self.line.send_to(&host, Body::Open(Box::new(open))).await?)
@@ -510,6 +595,8 @@ impl Purchase {
 
     /// Signs what the host asks for, but never more than one window beyond what arrived.
     async fn renew(&mut self, need: &NeedVoucher) -> Result<(), CallError> {
+        let Means::Own(payer) = &self.means else { return Ok(()) };
+        let payer = payer.clone();
         let fair = window_end(&self.record.quote, self.record.base, &self.usage);
         let amount = need.required_cumulative.min(fair);
         if need.channel_id != self.channel_id() || amount < self.record.authorised {
@@ -519,7 +606,7 @@ impl Purchase {
             self.record.authorised = amount;
             self.write(Vec::new()).await?;
         }
-        Ok(self.line.send(Body::Voucher(self.voucher(amount))).await?)
+        Ok(self.line.send(Body::Voucher(self.voucher(&payer, amount))).await?)
     }
 
     /// Everything that a receipt of this call must say, from what the buyer knows itself.
@@ -537,7 +624,7 @@ impl Purchase {
             && receipt.listing == Some(quote.listing)
             && receipt.adapter_hash == quote.adapter_hash
             && receipt.prices == quote.prices
-            && receipt.channel == Some(self.channel_id())
+            && receipt.channel == self.single().is_none().then(|| self.channel_id())
             && receipt.cumulative <= self.record.authorised
             && receipt.request_commit == quote.request_commit
             && tokens == (self.usage.input, self.usage.output, self.usage.hidden);
@@ -558,20 +645,35 @@ impl Purchase {
 
     async fn write(&mut self, with: Vec<Write>) -> Result<(), CallError> {
         let mut writes = with;
-        writes.push(Write { table: Table::Buyer, key: self.key(), value: Some(self.record.to_bytes()) });
+        if let Means::Own(_) = &self.means {
+            writes.push(Write { table: Table::Buyer, key: self.key(), value: Some(self.record.to_bytes()) });
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
         Ok(self.buyer.journal.commit(writes).await?)
     }
 
     fn key(&self) -> Vec<u8> {
-        call_key(&self.payer.account.address(), &self.call)
+        call_key(&self.means.address(), &self.call)
     }
 
     fn channel_id(&self) -> ChannelId {
         self.record.config.id(&self.buyer.ledger.network())
     }
 
-    fn voucher(&self, amount: Amount) -> Voucher {
-        Voucher::sign(&self.buyer.ledger.network(), self.channel_id(), amount, &self.payer.session)
+    fn single(&self) -> Option<&Single> {
+        match &self.means {
+            Means::Own(_) => None,
+            Means::Given(given) => match given.as_ref() {
+                Given::Channel { .. } => None,
+                Given::Single(single) => Some(single),
+            },
+        }
+    }
+
+    fn voucher(&self, payer: &Payer, amount: Amount) -> Voucher {
+        Voucher::sign(&self.buyer.ledger.network(), self.channel_id(), amount, &payer.session)
     }
 }
 

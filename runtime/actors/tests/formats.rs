@@ -1,16 +1,24 @@
-//! What a node writes down of its calls keeps its bytes, so that the next release reads it, and is described by CDDL.
+//! What a node writes down of its calls and payments keeps its bytes, so that the next release reads it, and is described by CDDL.
 //!
 //! `AGORA_GOLDEN=write cargo test -p agora-actors --test formats` writes the golden files anew; do that only with a new
 //! version of a format.
 
 use std::fs;
 
-use agora_actors::agent::record::{AgentRecord, EventRow, EventState, LineRow, MemoKind, MemoRow, Payee, Status};
+use agora_actors::agent::record::{
+    AgentRecord, EventRow, EventState, LineRow, MemoKind, MemoRow, Payee, Reserved, Status,
+};
+use agora_actors::agent::request::{RequestRow, ResponseRow, SERVE};
 use agora_actors::call::{ChunkRow, Phase, SellerCall};
+use agora_actors::pay::spend::{
+    AwaitedPart, ChannelPart, PaidPart, PurchaseRow, PurchaseState, ReplyPart, SignedPart, SpentChannelRow,
+};
+use agora_actors::pay::{ChannelRow, KeptRow, LastRow, NamedRow, PaidRow, SellerRow};
 use agora_actors::purchase::{BuyerCall, OpeningRow};
 use agora_catalog::{Quote, TokenCaps};
 use agora_economy::testkit::{HOST, Kit, PAYER, atoms, key};
 use agora_receipts::receipt::Decoding;
+use agora_types::authorization::Single;
 use agora_types::{CallId, Canonical, Code, Hash, Prices, QuoteId, Usage};
 
 /// A schema with the words that it builds on.
@@ -23,10 +31,16 @@ fn schema(kind: &str) -> String {
     let quote = read("../../marketplace/catalog/cddl/quote.cddl");
     let quote: Vec<&str> = quote.lines().filter(|line| !twice.iter().any(|word| line.starts_with(word))).collect();
     let quote = quote.join("\n");
+    let kept = read("cddl/kept.cddl");
     let parts = match kind {
-        "seller-call" => vec![own, quote, word("channel-config"), word("voucher"), word("common")],
+        "seller-call" => vec![own, quote, word("command"), word("voucher"), word("common")],
         "buyer-call" => vec![own, quote, word("entry"), word("command"), word("voucher"), word("common")],
-        "agent" | "agent-event" | "agent-call" | "agent-line" => vec![own, word("common")],
+        "agent" | "agent-event" | "agent-call" | "agent-line" | "agent-request" | "seller" | "till-identifier" => {
+            vec![own, word("common")]
+        }
+        "till-payment" => vec![own, kept, word("common")],
+        "till-channel" => vec![own, kept, word("channel-config"), word("voucher"), word("common")],
+        "http-purchase" | "http-channel" => vec![own, word("command"), word("common")],
         _ => vec![own],
     };
     parts.join("\n")
@@ -66,7 +80,15 @@ fn seller_call(phase: Phase) -> SellerCall {
         acknowledged: 3,
         opened_at: kit.now.plus_secs(1),
         phase,
+        single: None,
     }
+}
+
+fn single() -> Single {
+    let kit = Kit::default();
+    let authorization = kit.upto(kit.config().receiver, 900, HOST, 7);
+    let signature = key(PAYER).sign(&authorization.digest(&kit.network()));
+    Single { authorization, signature }
 }
 
 fn seller_calls() -> Vec<(&'static str, SellerCall)> {
@@ -76,6 +98,7 @@ fn seller_calls() -> Vec<(&'static str, SellerCall)> {
         ("seller-call-streaming", seller_call(Phase::Streaming)),
         ("seller-call-signed", seller_call(Phase::Signed(receipt.clone()))),
         ("seller-call-closed", seller_call(Phase::Closed { receipt, at })),
+        ("seller-call-single", SellerCall { single: Some(single()), ..seller_call(Phase::Streaming) }),
     ]
 }
 
@@ -99,6 +122,63 @@ fn buyer_calls() -> Vec<(&'static str, BuyerCall)> {
     vec![("buyer-call", plain.clone()), ("buyer-call-deposit", BuyerCall { deposit, ..plain })]
 }
 
+fn http_purchases() -> Vec<(&'static str, PurchaseRow)> {
+    let kit = Kit::default();
+    let signed = SignedPart {
+        header: "eyJ4NDAyVmVyc2lvbiI6Mn0=".into(),
+        amount: atoms(100),
+        payee: key(HOST).address(),
+        single: Some(kit.exact(key(HOST).address(), 100, 1)),
+        channel: None,
+    };
+    let row = PurchaseRow {
+        state: PurchaseState::Signed,
+        request: Some(Hash::sha256("request")),
+        signed: Some(signed.clone()),
+        paid: None,
+        reply: None,
+        at: kit.now,
+    };
+    let channel = ChannelPart {
+        id: kit.config().id(&kit.network()),
+        deposits: atoms(500),
+        corrections: 1,
+        charged_before: atoms(37),
+        first_max: atoms(137),
+    };
+    let drawn = SignedPart { single: None, channel: Some(channel), ..signed };
+    let paid = PaidPart {
+        amount: atoms(100),
+        payee: key(HOST).address(),
+        transaction: "0x11".into(),
+        receipt: Some("0x22".into()),
+    };
+    let reply = ReplyPart { status: 200, headers: vec![("a".into(), "b".into())], body: b"tea".to_vec() };
+    let ended = PurchaseRow { state: PurchaseState::Ended, paid: Some(paid), reply: Some(reply), ..row.clone() };
+    let given_up = PurchaseRow { state: PurchaseState::GivenUp, request: None, signed: None, ..row.clone() };
+    vec![
+        ("http-purchase", row.clone()),
+        ("http-purchase-channel", PurchaseRow { signed: Some(drawn), ..row }),
+        ("http-purchase-ended", ended),
+        ("http-purchase-given-up", given_up),
+    ]
+}
+
+fn http_channels() -> Vec<(&'static str, SpentChannelRow)> {
+    let kit = Kit::default();
+    let row = SpentChannelRow {
+        config: kit.config(),
+        charged: atoms(37),
+        signed_max: atoms(137),
+        deposited: atoms(500),
+        awaited: None,
+        stopped: false,
+        at: kit.now,
+    };
+    let awaited = AwaitedPart { purchase: CallId::new([9; 16]), amount: atoms(100), deposit: atoms(0) };
+    vec![("http-channel", row.clone()), ("http-channel-awaited", SpentChannelRow { awaited: Some(awaited), ..row })]
+}
+
 fn agents() -> Vec<(&'static str, AgentRecord)> {
     let running = AgentRecord {
         manifest: "name = \"reader\"".into(),
@@ -113,11 +193,14 @@ fn agents() -> Vec<(&'static str, AgentRecord)> {
         deployed_at: Kit::default().now,
         payees: Vec::new(),
         next_line: 300,
+        fetches: Vec::new(),
     };
     let failure = Some("agent.trapped: unreachable".to_owned());
     let payees = vec![Payee { listing: Kit::listing(), host: key(HOST).address() }];
     let suspended = AgentRecord { status: Status::Suspended, failures: 5, failure, payees, ..running.clone() };
-    vec![("agent", running), ("agent-suspended", suspended)]
+    let fetches = vec![Reserved { call: CallId::new([9; 16]), max: atoms(70) }];
+    let fetching = AgentRecord { fetches, ..running.clone() };
+    vec![("agent", running), ("agent-suspended", suspended), ("agent-fetching", fetching)]
 }
 
 fn agent_events() -> Vec<(&'static str, EventRow)> {
@@ -130,11 +213,31 @@ fn agent_events() -> Vec<(&'static str, EventRow)> {
         spent: atoms(spent),
     };
     let failed = EventState::Failed { code: Code::AgentFailed.number(), what: "it went another way".into() };
+    let (kind, payload) = (SERVE.to_owned(), request().to_bytes());
+    let serve = EventRow { kind, payload, ..row(EventState::Done(response().to_bytes()), &[7], 900) };
     vec![
         ("agent-event-waiting", row(EventState::Waiting, &[], 0)),
         ("agent-event-done", row(EventState::Done(b"A reward.".to_vec()), &[7, 8], 900)),
         ("agent-event-failed", row(failed, &[7], 100)),
+        ("agent-event-serve", serve),
     ]
+}
+
+fn request() -> RequestRow {
+    RequestRow {
+        id: "order-1".into(),
+        payer: Some(key(PAYER).address()),
+        price_paid: atoms(5_000),
+        method: "POST".into(),
+        path: "/summary".into(),
+        query: "words=9".into(),
+        content_type: "text/plain".into(),
+        body: b"What is salvage?".to_vec(),
+    }
+}
+
+fn response() -> ResponseRow {
+    ResponseRow { status: 200, content_type: "text/plain".into(), body: b"A reward.".to_vec() }
 }
 
 fn agent_calls() -> Vec<(&'static str, MemoRow)> {
@@ -144,6 +247,7 @@ fn agent_calls() -> Vec<(&'static str, MemoRow)> {
         ("agent-call-budget", MemoKind::Budget),
         ("agent-call-open", MemoKind::Open),
         ("agent-call-now", MemoKind::Now),
+        ("agent-call-fetch", MemoKind::Fetch),
     ];
     let row = |kind| MemoRow { kind, args: Hash::sha256("arguments"), answer: b"{\"Ok\":[]}".to_vec() };
     kinds.into_iter().map(|(name, kind)| (name, row(kind))).collect()
@@ -155,6 +259,38 @@ fn agent_line() -> LineRow {
 
 fn opening() -> OpeningRow {
     OpeningRow { salt: [0x41; 16], request: b"What is salvage?".to_vec(), response: b"A reward.".to_vec() }
+}
+
+fn seller() -> SellerRow {
+    SellerRow { name: "shop".into(), receiver: key(HOST).address(), since: Kit::default().now }
+}
+
+fn kept() -> KeptRow {
+    KeptRow { status: 200, content_type: "text/plain".into(), body: b"A reward.".to_vec() }
+}
+
+fn till_payments() -> Vec<(&'static str, PaidRow)> {
+    let fingerprint = Hash::sha256("request");
+    let row = |charge, kept| PaidRow { fingerprint, charge: atoms(charge), kept, at: Kit::default().now };
+    vec![("till-payment", row(u128::from(u64::MAX) + 1, Some(kept()))), ("till-payment-free", row(0, None))]
+}
+
+fn till_identifier() -> NamedRow {
+    NamedRow { digest: Hash::sha256("payment"), at: Kit::default().now }
+}
+
+fn till_channels() -> Vec<(&'static str, ChannelRow)> {
+    let kit = Kit::default();
+    let config = kit.config();
+    let voucher = Some(kit.voucher(&config, atoms(900)));
+    let last =
+        |kept| LastRow { max_claimable: atoms(900), fingerprint: Hash::sha256("request"), charge: atoms(37), kept };
+    let row = |voucher, last| ChannelRow { config: kit.config(), charged: atoms(837), voucher, last, at: kit.now };
+    vec![
+        ("till-channel", row(voucher.clone(), Some(last(Some(kept()))))),
+        ("till-channel-stream", row(voucher, Some(last(None)))),
+        ("till-channel-bare", row(None, None)),
+    ]
 }
 
 fn check<T: Canonical + PartialEq + std::fmt::Debug>(name: &str, value: &T, schema: &str) {
@@ -205,6 +341,16 @@ fn the_buyers_row_keeps_its_bytes_and_is_described_by_its_schema() {
 }
 
 #[test]
+fn the_rows_of_payments_over_http_keep_their_bytes_and_are_described_by_their_schemas() {
+    for (name, row) in http_purchases() {
+        check(name, &row, &schema("http-purchase"));
+    }
+    for (name, row) in http_channels() {
+        check(name, &row, &schema("http-channel"));
+    }
+}
+
+#[test]
 fn the_agents_rows_keep_their_bytes_and_are_described_by_their_schemas() {
     for (name, row) in agents() {
         check(name, &row, &schema("agent"));
@@ -216,11 +362,34 @@ fn the_agents_rows_keep_their_bytes_and_are_described_by_their_schemas() {
         check(name, &row, &schema("agent-call"));
     }
     check("agent-line", &agent_line(), &schema("agent-line"));
+    check("agent-request", &request(), &schema("agent-request"));
+    let free = RequestRow { payer: None, price_paid: atoms(0), ..request() };
+    check("agent-request-free", &free, &schema("agent-request"));
+    check("agent-response", &response(), &schema("agent-response"));
 }
 
 #[test]
 fn the_evidence_of_a_receipt_keeps_its_bytes_and_is_described_by_its_schema() {
     check("opening", &opening(), &schema("opening"));
+}
+
+#[test]
+fn the_rows_of_tills_and_sellers_keep_their_bytes_and_are_described_by_their_schemas() {
+    check("seller", &seller(), &schema("seller"));
+    for (name, row) in till_payments() {
+        check(name, &row, &schema("till-payment"));
+    }
+    check("till-identifier", &till_identifier(), &schema("till-identifier"));
+    for (name, row) in till_channels() {
+        check(name, &row, &schema("till-channel"));
+    }
+}
+
+#[test]
+fn the_smallest_identifier_is_what_the_text_of_the_format_says() {
+    // {0: 32 zero bytes, 1: 0}
+    let row = NamedRow { digest: Hash::ZERO, at: agora_types::Timestamp::from_nanos(0) };
+    assert_eq!(hex::encode(row.to_bytes()), format!("a2005820{}0100", "00".repeat(32)));
 }
 
 #[test]
@@ -244,7 +413,15 @@ fn no_schema_describes_another_kind() {
         ("agent-event", agent_events()[0].1.to_bytes()),
         ("agent-call", agent_calls()[0].1.to_bytes()),
         ("agent-line", agent_line().to_bytes()),
+        ("agent-request", request().to_bytes()),
+        ("agent-response", response().to_bytes()),
         ("opening", opening().to_bytes()),
+        ("seller", seller().to_bytes()),
+        ("till-payment", till_payments()[0].1.to_bytes()),
+        ("till-identifier", till_identifier().to_bytes()),
+        ("till-channel", till_channels()[0].1.to_bytes()),
+        ("http-purchase", http_purchases()[0].1.to_bytes()),
+        ("http-channel", http_channels()[0].1.to_bytes()),
     ];
     for (kind, _) in &rows {
         for (other, bytes) in &rows {

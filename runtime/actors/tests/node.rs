@@ -132,6 +132,7 @@ impl House {
                 blobs: Arc::new(FolderBlobs::open(&folder.join("blobs")).unwrap()),
                 sandbox: Arc::new(scripts.clone()),
                 keys: Arc::new(Ring),
+                http: None,
             }),
             clock: clock.clone(),
             random: clock,

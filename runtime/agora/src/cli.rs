@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod args;
+pub mod call;
 pub mod connect;
 pub mod context;
 pub mod documents;
@@ -29,11 +30,14 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use futures::FutureExt as _;
 
-use args::{AgentCommand, Cli, Command, Ledger, Model, NetworkCommand, Receipt, Wallet};
+use args::{
+    AgentCommand, Cli, Command, KeyCommand, Ledger, Model, NetworkCommand, PaymentCommand, Receipt, SellerCommand,
+    Wallet,
+};
 use context::Context;
 pub use schemas::registry;
 
-use crate::control::{AgentStopped, Agents, Request, Stopping};
+use crate::control::{AgentStopped, Agents, ApiKeyRemoved, ApiKeys, Request, Secret, Sellers, Stopping};
 
 /// Exit code of a command that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -114,7 +118,7 @@ async fn interruptible(context: Context, command: Command) -> Ended {
 
 async fn dispatch(context: &Context, command: Command) -> Ended {
     match command {
-        Command::Up(_) => crate::node::up(context).await.map(|()| ExitCode::SUCCESS),
+        Command::Up(options) => crate::node::up(context, &options).await.map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => crate::demo::run(context, &options).await.map(|()| ExitCode::SUCCESS),
         Command::Doctor => {
             let subject = Subject::new(&context.paths, &context.settings);
@@ -124,6 +128,13 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         }
         Command::Wallet(command) => wallet_command(context, command).await,
         Command::Agent(command) => agent_command(context, command).await,
+        Command::Call(options) => {
+            let asking = call::prepare(context, &options)?;
+            let service = connect::node(context).await?;
+            let (answer, failed) = call::call(context, service, asking, &options).await?;
+            print(context, &answer)?;
+            failed.map_or(Ok(ExitCode::SUCCESS), Err)
+        }
         Command::Model(Model::List { words }) => {
             // Models can be fetched before there is a network.
             let service = match connect::any(context).await {
@@ -135,6 +146,11 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
                 Err(failure) => return Err(failure),
             };
             print(context, &model::list(context, service.as_deref(), &words).await?)
+        }
+        Command::Model(Model::Publish { name, title, price_input, price_output, topic, from }) => {
+            let wanted = model::Wanted { name, title, input: price_input, output: price_output, topics: topic, from };
+            let service = connect::node(context).await?;
+            print(context, &model::publish(context, &*service, wanted).await?)
         }
         Command::Model(Model::Fetch { name }) => print(context, &model::fetch(context, name.as_deref()).await?),
         Command::Receipt(command) => receipt_command(context, command).await,
@@ -151,6 +167,7 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
             let service = connect::any(context).await?;
             ledger::log(context, &*service, from, limit).await.map(|()| ExitCode::SUCCESS)
         }
+        Command::Payment(command) => payment_command(context, command).await,
         Command::Network(NetworkCommand::List) => print(context, &network::list(context).await?),
         Command::Network(NetworkCommand::Stop) => {
             let service = connect::node(context).await?;
@@ -207,6 +224,39 @@ async fn agent_command(context: &Context, command: AgentCommand) -> Ended {
         AgentCommand::Ask { name, message } => {
             let service = connect::node(context).await?;
             agent::ask(context, &*service, &name, &message).await.map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn payment_command(context: &Context, command: PaymentCommand) -> Ended {
+    let account = |text: &str| keys::Keys::of(context)?.account(text);
+    match command {
+        PaymentCommand::Seller(SellerCommand::Add { name, receiver }) => {
+            let receiver = account(&receiver)?;
+            let service = connect::node(context).await?;
+            print(context, &service.call::<Secret>(Request::SellerAdd { name, receiver }).await?)
+        }
+        PaymentCommand::Seller(SellerCommand::List) => {
+            let service = connect::node(context).await?;
+            print(context, &service.call::<Sellers>(Request::Sellers).await?)
+        }
+        PaymentCommand::Seller(SellerCommand::Remove { name }) => {
+            let service = connect::node(context).await?;
+            print(context, &service.call::<Sellers>(Request::SellerRemove { name }).await?)
+        }
+        PaymentCommand::Key(KeyCommand::Add { name, budget, paying }) => {
+            let budget = agora_shell::parse_amount(&budget)?;
+            let service = connect::node(context).await?;
+            print(context, &wallet::add_key(context, &*service, name, budget, &paying).await?)
+        }
+        PaymentCommand::Key(KeyCommand::List) => {
+            let service = connect::node(context).await?;
+            print(context, &service.call::<ApiKeys>(Request::ApiKeys).await?)
+        }
+        PaymentCommand::Key(KeyCommand::Remove { name, to }) => {
+            let to = account(&to)?;
+            let service = connect::node(context).await?;
+            print(context, &service.call::<ApiKeyRemoved>(Request::ApiKeyRemove { name, to }).await?)
         }
     }
 }

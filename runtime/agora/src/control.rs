@@ -20,8 +20,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use answer::{
-    Account, AgentAnswer, AgentLine, AgentLogs, AgentStatus, AgentStep, AgentStopped, AgentView, Agents, Committed,
-    Deployed, Listings, LogPage, ModelView, Models, Offered, ReceiptPage, ReceiptRow, Status, Stopping,
+    Account, AgentAnswer, AgentLine, AgentLogs, AgentStatus, AgentStep, AgentStopped, AgentView, Agents, ApiKeyRemoved,
+    ApiKeyView, ApiKeys, Committed, Deployed, Listings, LogPage, ModelView, Models, Offered, ReceiptPage, ReceiptRow,
+    Secret, SellerView, Sellers, SinglePayment, Status, Stopping,
 };
 pub use request::Request;
 

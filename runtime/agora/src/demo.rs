@@ -145,6 +145,7 @@ async fn ask(
             AgentStep::Accepted { .. }
             | AgentStep::Found { .. }
             | AgentStep::Quoted { .. }
+            | AgentStep::Fetched { .. }
             | AgentStep::Logged { .. }
             | AgentStep::Answered { .. } => {}
         }

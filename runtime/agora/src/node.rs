@@ -5,6 +5,7 @@ mod follow;
 pub mod network;
 mod ring;
 mod service;
+mod shops;
 mod system;
 mod view;
 
@@ -12,15 +13,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use agora_actors::agent::KeyRing;
 use agora_actors::journal::ThreadedJournal;
 use agora_actors::node::{AgentParts, HostParts, LogParts, Node, NodeParts, OpenLog};
 use agora_bus::LocalBus;
+use agora_client::HttpClient;
 use agora_economy::ports::ledger::Ledger as _;
 use agora_economy::ports::log::{LogFault, LogStore};
 use agora_economy::ports::state::Journal;
+use agora_gateway::{PublicPort, Tls};
 use agora_inference_api::Engine;
 use agora_sandbox_wasm::{Settings as SandboxSettings, WasmSandbox};
 use agora_shell::secret::Terminal;
+use agora_shell::settings::{HttpPort, Source};
 use agora_shell::{Failure, NetworkName, Outcome, Paths};
 use agora_store::{DataFolder, FolderBlobs, FolderTiles, RedbLog, RedbState};
 use agora_types::batch::Entry;
@@ -30,6 +35,7 @@ use agora_types::{Canonical as _, Code};
 use agora_web::{Bounds, Face};
 use tokio::sync::Notify;
 
+use crate::cli::args::Up;
 use crate::cli::context::Context;
 use crate::control::Service;
 use crate::control::beacon::{Beacon, fresh_token};
@@ -37,12 +43,15 @@ use crate::control::serve::serve;
 use network::{Network, NodeKeys, failure, refused};
 use ring::Ring;
 use service::NodeService;
+use shops::Shops;
 pub use system::System;
 
 /// Batches between snapshots of the state.
 const SNAPSHOT_EVERY: u64 = 1_024;
 /// Milliseconds between publications of the receipt log.
 const PUBLISH_EVERY_MS: u64 = 1_000;
+/// How long open answers to strangers may take after the node was asked to stop.
+const PUBLIC_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Why a request was refused, from whatever part it comes.
 pub(crate) struct Refusal(Failure);
@@ -59,6 +68,8 @@ pub struct Running {
     service: Arc<NodeService>,
     keys: NodeKeys,
     network: Network,
+    shops: Arc<Shops>,
+    house: tokio::task::JoinHandle<()>,
     stop: Arc<Notify>,
 }
 
@@ -111,6 +122,8 @@ impl Running {
         let sandbox =
             WasmSandbox::new(SandboxSettings { cache_folder: Some(paths.aot()), ..SandboxSettings::default() });
         let sandbox = sandbox.map_err(|error| Failure::new(error.code, error.what))?;
+        let ring: Arc<dyn KeyRing> = Arc::new(Ring::new(network.store(), network.passphrase.clone(), network.cost));
+        let http = HttpClient::new().map_err(|error| Failure::new(Code::NodeIo, error.to_string()))?;
         let blobs = FolderBlobs::open(&folder.blobs_folder()).map_err(|fault| failure(&fault, folder.path()))?;
         let parts = NodeParts {
             log: Some(log_parts(folder, Arc::clone(&keys.checkpoint))?),
@@ -123,15 +136,19 @@ impl Running {
             agents: Some(AgentParts {
                 blobs: Arc::new(blobs),
                 sandbox: Arc::new(sandbox),
-                keys: Arc::new(Ring::new(network.store(), network.passphrase.clone(), network.cost)),
+                keys: Arc::clone(&ring),
+                http: Some(Arc::new(http)),
             }),
             ..parts(folder)?
         };
         let genesis = Arc::clone(&parts.genesis);
         let node = Node::start(parts).await.map_err(|error| not_started(error, folder))?;
         let stop = Arc::new(Notify::new());
+        let shops = Arc::new(Shops::open(node.handles(), Arc::clone(&keys.operator), ring).await?);
+        let house = shops.keep_house();
         let service = Arc::new(NodeService {
             handles: node.handles().clone(),
+            shops: Some(Arc::clone(&shops)),
             genesis,
             host: (keys.host.address(), keys.receipt.public()),
             engine: Some(engine),
@@ -139,7 +156,7 @@ impl Running {
             since,
             stop: Arc::clone(&stop),
         });
-        let running = Self { node, service, keys, network, stop };
+        let running = Self { node, service, keys, network, shops, house, stop };
         running.introduce_host().await?;
         Ok(running)
     }
@@ -198,8 +215,27 @@ impl Running {
         }
     }
 
+    /// Opens the port that others pay at.
+    ///
+    /// # Errors
+    /// `node.port_in_use`, `node.not_loopback`, `node.bad_config` for certificate, key or URL.
+    pub fn open_public(&self, address: SocketAddr, tls: Option<&Tls>, url: Option<&str>) -> Outcome<PublicPort> {
+        let services = self.shops.services(url.map(str::to_owned));
+        let bounds = agora_gateway::Bounds::default();
+        let port = PublicPort::open(address, self.genesis().dev, tls, services, bounds);
+        let port = port.map_err(|error| Failure::new(error.code(), error.to_string()))?;
+        self.shops.opened(port.address(), tls.is_some(), url);
+        Ok(port)
+    }
+
+    /// Where others pay.
+    pub fn public_address(&self) -> Option<String> {
+        self.shops.address()
+    }
+
     /// Stops the actors; what is under way stands on disk.
     pub async fn stop(self) {
+        self.house.abort();
         self.node.stop().await;
     }
 }
@@ -208,7 +244,7 @@ impl Running {
 ///
 /// # Errors
 /// Everything that keeps a node from starting, each with its code.
-pub async fn up(context: &Context) -> Outcome<()> {
+pub async fn up(context: &Context, options: &Up) -> Outcome<()> {
     start_log(context);
     let (settings, printer) = (&context.settings, &context.printer);
     let address = SocketAddr::new(settings.bind.value, settings.port.value);
@@ -234,18 +270,52 @@ pub async fn up(context: &Context) -> Outcome<()> {
             return Err(Failure::new(error.code(), error.to_string()));
         }
     };
+    let public = match open_public(&running, context, options) {
+        Ok(public) => public,
+        Err(failure) => {
+            face.close().await;
+            running.stop().await;
+            return Err(failure);
+        }
+    };
     let beacon = Beacon::of_process(face.address(), token);
     beacon.write(&folder)?;
     printer.note(&format!("network   {} (chain id {})", genesis.name, genesis.chain_id));
     printer.note(&format!("data      {}", folder.display()));
     printer.note(&format!("model     {}", settings.model.value));
     printer.note(&format!("listening http://{}  (Ctrl-C stops)", face.address()));
+    if let Some(address) = running.public_address() {
+        printer.note(&format!("paying    {address}  (models at /v1, agents at /agents, facilitator at /supported)"));
+    }
     let ended = running.wait().await;
-    printer.note("stopping; open streams are settled when the node starts again");
+    printer.note("stopping; open streams have ten seconds, then what was delivered is settled");
+    if let Some(public) = public {
+        public.close(PUBLIC_GRACE).await;
+    }
     face.close().await;
     running.stop().await;
     beacon.remove(&folder)?;
     ended
+}
+
+/// Opens the public port as settings and flags say. Where the usual port is taken and nobody named it, any free one does.
+fn open_public(running: &Running, context: &Context, options: &Up) -> Outcome<Option<PublicPort>> {
+    let settings = &context.settings;
+    let HttpPort::Port(number) = settings.http.value else { return Ok(None) };
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(certificate), Some(key)) => Some(Tls { certificates: certificate.clone(), key: key.clone() }),
+        (Some(_), None) | (None, Some(_)) | (None, None) => None,
+    };
+    let url = options.public_url.as_deref();
+    let open = |number: u16| running.open_public(SocketAddr::new(settings.bind.value, number), tls.as_ref(), url);
+    let opened = match open(number) {
+        Err(failure) if failure.code == Code::NodePortInUse && settings.http.source == Source::Default => open(0),
+        other => other,
+    };
+    opened.map(Some).map_err(|failure| match failure.code {
+        Code::NodePortInUse => failure.advise("stop the other program, or give another port with --http (or off)"),
+        _ => failure,
+    })
 }
 
 /// Loads the engine on a thread that may block.
@@ -300,6 +370,7 @@ pub async fn open_offline(paths: &Paths, name: &NetworkName) -> Outcome<Arc<dyn 
         genesis,
         host: (host, public),
         engine: None,
+        shops: None,
         pid: None,
         since: Instant::now(),
         stop: Arc::new(Notify::new()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use agora_ledger::{PendingTransfer, Posting, Remembered, Repeat, SystemAccount};
+use agora_ledger::{Authorized, PendingTransfer, Posting, Remembered, Repeat, SystemAccount};
 use agora_types::batch::Outcome;
 use agora_types::command::{Command, Head};
 use agora_types::{Address, Amount, CallId, Canonical as _, Code, CommandId, Timestamp};
@@ -70,8 +70,9 @@ impl Context<'_> {
 
     /// Keeps for ever that a held single payment was posted.
     pub(crate) fn remember_payment(&mut self, payer: Address, pending: &PendingTransfer, amount: Amount) {
-        let Some(nonce) = pending.nonce else { return };
-        let record = PaymentRecord { payee: pending.credit, amount, settler: pending.settler, seq: self.seq };
+        let Some(Authorized { nonce, digest }) = pending.authorized else { return };
+        let PendingTransfer { credit: payee, settler, .. } = *pending;
+        let record = PaymentRecord { payee, amount, settler, seq: self.seq, digest };
         let key = payment_key(&payer, &nonce);
         self.records.push(Record { index: Index::Payment, key, value: record.to_bytes() });
     }

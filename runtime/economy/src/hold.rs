@@ -1,6 +1,6 @@
 //! Single payments (x402 `exact` and `upto`): the payer's authorization becomes a pending transfer, once.
 
-use agora_ledger::{PendingState, Posting, SystemAccount};
+use agora_ledger::{Authorized, PendingState, Posting, SystemAccount};
 use agora_types::authorization::Authorization;
 use agora_types::command::{Hold, Pending, PostTransfer};
 use agora_types::{Address, Amount, Code, CommandId, Hash, ListingId, Timestamp};
@@ -28,11 +28,14 @@ pub struct PaymentRecord {
     /// The batch in which it was posted.
     #[n(3)]
     pub seq: u64,
+    /// What its payer signed; names the payment outside.
+    #[n(4)]
+    pub digest: Hash,
 }
 
 impl agora_types::Canonical for PaymentRecord {
     const TAG: &'static str = "agora/payment-record/v1";
-    const SIZE_MAX: usize = 128;
+    const SIZE_MAX: usize = 192;
 }
 
 /// A single payment as the state has it.
@@ -52,12 +55,19 @@ pub struct HeldPayment {
     pub state: PendingState,
 }
 
+/// Unix second at which the nonce of a held payment is forgotten: not while its authorization is valid, and not while it
+/// is held, or a payer who signs for a moment only is held, served, and cannot be found to be charged.
+fn remembered_until(authorization: &Authorization, hold_ends: Timestamp) -> u64 {
+    authorization.window().1.max(hold_ends.as_secs().saturating_add(1))
+}
+
 impl Economy {
     /// A single payment that is held, or whose end is not forgotten yet; `nonce` is [`Authorization::key`].
     pub fn held_payment(&self, payer: Address, nonce: Hash) -> Option<HeldPayment> {
         let digest = self.state.channels.nonces.get(&(payer, nonce))?.digest;
         let id = CommandId::from_slice(&digest.as_bytes()[..CommandId::SIZE])?;
-        let pending = self.state.ledger.pendings.get(&(payer, id)).filter(|pending| pending.nonce == Some(nonce))?;
+        let pending = self.state.ledger.pendings.get(&(payer, id))?;
+        let digest = pending.authorized.filter(|authorized| authorized.nonce == nonce)?.digest;
         Some(HeldPayment {
             digest,
             payee: pending.credit,
@@ -107,9 +117,14 @@ impl Economy {
         }
         let posting = Posting { debit: payer, credit: payee, amount: authorization.max() };
         let pending = Pending { timeout_s: *timeout_s, settler: head.signer };
-        self.state.ledger.hold(id, nonce, &posting, pending, now)?;
+        let ended = self.state.ledger.pendings.get(&(payer, id)).map(|ended| ended.expires_at);
+        self.state.ledger.hold(id, Authorized { nonce, digest }, &posting, pending, now)?;
         // After this point, nothing can fail.
-        self.state.channels.use_nonce(payer, nonce, authorization.window().1, digest);
+        if let Some(ended) = ended {
+            self.state.channels.nonces_due.remove(&(remembered_until(authorization, ended), payer, nonce));
+        }
+        let until = remembered_until(authorization, now.plus_secs(u64::from(*timeout_s)));
+        self.state.channels.use_nonce(payer, nonce, until, digest);
         Ok(())
     }
 

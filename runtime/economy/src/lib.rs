@@ -18,6 +18,7 @@ mod state;
 pub mod testkit;
 mod verified;
 
+pub use agora_ledger::PendingState;
 pub use apply::{Applied, Event};
 pub use calls::{CallRecord, Finished, OpenCall, PriorCalls, declared_attribution, final_legs, settle_legs};
 pub use hold::{HeldPayment, PaymentRecord};

@@ -54,7 +54,19 @@ fn open(request: Vec<u8>, deposit: Option<Entry>) -> Body {
         salt: [0x41; 16],
         request,
         credit: 8,
+        single: None,
     }))
+}
+
+fn open_single(request: Vec<u8>) -> Body {
+    let Body::Open(plain) = open(request, None) else { unreachable!() };
+    let kit = agora_economy::testkit::Kit::default();
+    let authorization = kit.upto(config().receiver, 900, agora_economy::testkit::HOST, 7);
+    let signature = key(PAYER).sign(&authorization.digest(&network()));
+    let single = agora_types::authorization::Single { authorization, signature };
+    let open = plain.with_single(&network(), key(agora_economy::testkit::HOST).address(), single);
+    assert_eq!(open.check_consent(&network()), Ok(()));
+    Body::Open(Box::new(open))
 }
 
 fn chunk(data: Vec<u8>) -> Body {
@@ -77,6 +89,7 @@ fn samples() -> Vec<(&'static str, Frame)> {
     vec![
         ("open", frame(open(b"What is salvage?".to_vec(), None))),
         ("open-deposit", frame(open(b"What is salvage?".to_vec(), Some(entry())))),
+        ("open-single", frame(open_single(b"What is salvage?".to_vec()))),
         ("chunk", frame(chunk(b"Salvage is".to_vec()))),
         ("credit", frame(Body::Credit(16))),
         ("need-voucher", frame(Body::NeedVoucher(need))),

@@ -4,7 +4,7 @@ use agora_economy::PaymentRecord;
 use agora_economy::ports::log::payment_key;
 use agora_economy::testkit::{HOST, Kit, OPERATOR, OWNER, PAYER, atoms, key};
 use agora_receipts::Receipt;
-use agora_types::authorization::Authorization;
+use agora_types::authorization::{Authorization, Exact};
 use agora_types::command::*;
 use agora_types::{Address, Amount, Canonical as _, Code};
 
@@ -54,7 +54,8 @@ fn a_held_payment_cannot_be_spent_elsewhere_and_is_posted_once() {
     let record = PaymentRecord::from_bytes(record).unwrap();
     assert_eq!((record.payee, record.amount), (shop(), atoms(1_000)));
     let (payee, settler) = (shop(), key(OPERATOR).address());
-    let golden = format!("a40054{payee:#}011903e80254{settler:#}0306").replace("0x", "");
+    let digest = held.digest(&kit.network());
+    let golden = format!("a50054{payee}011903e80254{settler}0306045820{digest}").replace("0x", "");
     assert_eq!(record.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>(), golden);
 }
 
@@ -193,4 +194,28 @@ fn a_service_pays_its_seller_whole_and_never_a_listing() {
     let round = kit.service_receipt(2, listing, 500);
     let settle = kit.settle_held_command(&held, &round);
     assert_eq!(kit.submit(HOST, settle), Err(Code::AttributedReceiver));
+}
+
+#[test]
+fn a_payment_signed_for_a_moment_is_found_and_posted_as_long_as_it_is_held() {
+    let mut kit = Kit::ready();
+    let Authorization::Exact(words) = kit.exact(shop(), 1_000, 1) else { unreachable!() };
+    let held = Authorization::Exact(Exact { valid_before: kit.now.as_secs() + 2, ..words });
+    hold(&mut kit, OPERATOR, &held).unwrap();
+    // Released and held again: the nonce is remembered for the second hold, and only once.
+    void(&mut kit, OPERATOR, &held).unwrap();
+    kit.now = kit.now.plus_secs(1);
+    hold(&mut kit, OPERATOR, &held).unwrap();
+    kit.now = kit.now.plus_secs(30);
+    let nudge = kit.transfer(OWNER, HOST, 1);
+    kit.submit(OWNER, nudge).unwrap();
+    let found = kit.economy().held_payment(held.payer(), held.key());
+    assert_eq!(found.map(|found| found.max), Some(atoms(1_000)), "its window is over, its hold is not");
+    assert_eq!(hold(&mut kit, OPERATOR, &held), Err(Code::AuthorizationExpired));
+    post(&mut kit, OPERATOR, &held, 1_000).unwrap();
+    assert_eq!(kit.balance(&shop()), 1_000);
+    kit.now = kit.now.plus_secs(60);
+    let nudge = kit.transfer(OWNER, HOST, 1);
+    kit.submit(OWNER, nudge).unwrap();
+    assert_eq!(kit.economy().held_payment(held.payer(), held.key()), None, "forgotten after its hold");
 }

@@ -49,6 +49,7 @@ struct Reserved {
     settler: Address,
     until: u64,
     held: Held,
+    single: bool,
 }
 
 #[derive(Default)]
@@ -178,14 +179,16 @@ impl Recount {
                 };
                 let until = self.now + u64::from(pending.timeout_s) * 1_000_000_000;
                 let (settler, held) = (pending.settler, Held::Open);
-                self.holds.insert((from, c.head.id), Reserved { from, to: c.credit, amount, settler, until, held });
+                let single = false;
+                self.holds
+                    .insert((from, c.head.id), Reserved { from, to: c.credit, amount, settler, until, held, single });
                 true
             }
             Command::PostTransfer(c) => {
                 let amount = c.amount.atoms();
                 let Some(hold) = self.holds.get_mut(&(c.pending_signer, c.pending_id)) else { return false };
                 let good = hold.held == Held::Open && hold.settler == c.head.signer;
-                if !good || amount == 0 || amount > hold.amount {
+                if !good || (amount == 0 && !hold.single) || amount > hold.amount {
                     return false;
                 }
                 hold.held = Held::Paid;
@@ -223,7 +226,8 @@ impl Recount {
                 }
                 let until = self.now + u64::from(c.timeout_s) * 1_000_000_000;
                 let (settler, held) = (c.head.signer, Held::Open);
-                self.holds.insert(id, Reserved { from, to, amount, settler, until, held });
+                let single = true;
+                self.holds.insert(id, Reserved { from, to, amount, settler, until, held, single });
                 true
             }
             Command::SettleHeld(c) => {

@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use agora_economy::ports::bus::ask::{Ask, QuoteAsk, RefundAsk, Reply};
+use agora_economy::ports::bus::ask::{Ask, CountAsk, Counted, QuoteAsk, RefundAsk, Reply};
 use agora_economy::ports::bus::frame::{DATA_BYTES_MAX, DETAIL_BYTES_MAX};
 use agora_economy::testkit::{Kit, PAYER, atoms, key};
 use agora_types::{Canonical, Code};
@@ -37,13 +37,19 @@ fn quote_ask(request: Vec<u8>) -> Ask {
 fn asks() -> Vec<(&'static str, Ask)> {
     let kit = Kit::default();
     let refund = RefundAsk { config: kit.config(), voucher: kit.voucher(&kit.config(), atoms(900)) };
-    vec![("ask-quote", quote_ask(b"What is salvage?".to_vec())), ("ask-refund", Ask::Refund(Box::new(refund)))]
+    let count = CountAsk { listing: Kit::listing(), request: b"What is salvage?".to_vec() };
+    vec![
+        ("ask-quote", quote_ask(b"What is salvage?".to_vec())),
+        ("ask-refund", Ask::Refund(Box::new(refund))),
+        ("ask-count", Ask::Count(Box::new(count))),
+    ]
 }
 
 fn replies() -> Vec<(&'static str, Reply)> {
     vec![
         ("reply-quote", Reply::Quote(b"a signed quote".to_vec())),
         ("reply-refunded", Reply::Refunded(atoms(u128::from(u64::MAX) + 1))),
+        ("reply-counted", Reply::Counted(Counted { input: 30, output: 128 })),
         ("reply-failed", Reply::failed(Code::QuoteTooMany, "three are open")),
     ]
 }
@@ -101,7 +107,7 @@ fn every_golden_frame_is_described_by_the_schema_of_frames() {
         assert!(valid(&ask_schema(), &bytes).is_err(), "{}", path.display());
         frames += 1;
     }
-    assert_eq!(frames, 8);
+    assert_eq!(frames, 9);
 }
 
 #[test]

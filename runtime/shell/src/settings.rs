@@ -225,6 +225,8 @@ settings! {
     port: u16 = "AGORA_PORT", 7_402;
     /// The node's address.
     bind: IpAddr = "AGORA_BIND", IpAddr::V4(Ipv4Addr::LOCALHOST);
+    /// The port that others pay at; 0 takes any free one, `off` opens none.
+    http: HttpPort = "AGORA_HTTP_PORT", HttpPort::Port(8_402);
     /// The base model: a known name or a path to a GGUF file.
     model: ModelChoice = "AGORA_MODEL", ModelChoice(crate::fetch::DEFAULT_MODEL.to_owned());
     /// Threads that compute tokens.
@@ -237,6 +239,51 @@ settings! {
     passphrase: SecretSource = "AGORA_PASSPHRASE_SOURCE", SecretSource::Prompt;
     /// The most that one command may spend, in OPEN.
     max_spend: Limit = "AGORA_MAX_SPEND", Limit(Amount::from_open(1));
+}
+
+/// Where others pay: a port, or nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub enum HttpPort {
+    /// This port; 0: any free one.
+    Port(u16),
+    /// The node has no public port.
+    Off,
+}
+
+impl TryFrom<toml::Value> for HttpPort {
+    type Error = &'static str;
+
+    fn try_from(value: toml::Value) -> Result<Self, &'static str> {
+        let text = match &value {
+            toml::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        text.parse().map_err(|_: Failure| "write a port, or \"off\"")
+    }
+}
+
+impl FromStr for HttpPort {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Outcome<Self> {
+        match text {
+            "off" => Ok(Self::Off),
+            other => {
+                let port = other.parse().map_err(|_| Failure::usage(format!("`{text}` is no port")));
+                port.map(Self::Port).map_err(|failure| failure.advise("write 0 to 65535, or off"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for HttpPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => port.fmt(f),
+            Self::Off => f.pad("off"),
+        }
+    }
 }
 
 /// A known model's name, or a path: whatever has a separator or ends in `.gguf` is a path.

@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::channel::{ChannelConfig, Voucher, WITHDRAW_DELAY_MIN_S};
 use crate::eip712::{Network, exact_digest, upto_digest};
 use crate::key::{KeyError, WalletSignature};
 use crate::{Address, Amount, CommandId, Hash};
@@ -140,6 +141,49 @@ impl Authorization {
     /// [`KeyError`] for any other signature, malleable ones included.
     pub fn verify(&self, network: &Network, signature: &WalletSignature) -> Result<(), KeyError> {
         signature.verify(&self.digest(network), &self.payer())
+    }
+}
+
+/// A single payment: what its payer signed, and the signature.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Single {
+    /// What was signed.
+    #[n(0)]
+    pub authorization: Authorization,
+    /// By the payer.
+    #[n(1)]
+    pub signature: WalletSignature,
+}
+
+impl Single {
+    /// Succeeds when the payer signed exactly this.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn verify(&self, network: &Network) -> Result<(), KeyError> {
+        self.authorization.verify(network, &self.signature)
+    }
+
+    /// The payment where a call names the channel that pays it: a config that is never on the ledger, one for each
+    /// payment, from payer to payee through the host that settles.
+    pub fn as_channel(&self, network: &Network, host: Address) -> ChannelConfig {
+        let payer = self.authorization.payer();
+        ChannelConfig {
+            payer,
+            payer_authorizer: payer,
+            receiver: self.authorization.payee(),
+            receiver_authorizer: host,
+            token: network.asset,
+            withdraw_delay: WITHDRAW_DELAY_MIN_S,
+            salt: self.authorization.key(),
+        }
+    }
+
+    /// The payment where a call carries a voucher: everything that was authorised, by this very signature.
+    pub fn as_voucher(&self, network: &Network, host: Address) -> Voucher {
+        let channel_id = self.as_channel(network, host).id(network);
+        Voucher { channel_id, max_claimable: self.authorization.max(), signature: self.signature }
     }
 }
 

@@ -137,6 +137,17 @@ codes! {
 
     ChannelBusy = 2025, "channel.busy", 409, 6, Some("invalid_batch_settlement_evm_channel_busy"), "another call runs on this channel; wait for it, or open a channel with another salt";
 
+    SellerUnknown = 2101, "payment.seller_unknown", 401, 4, None, "only the seller that is paid may ask this; send its token, see `agora payment seller`";
+    TooManyHolds = 2102, "payment.too_many_holds", 429, 6, None, "too many payments of this payer are held; settle some, or wait until they run out";
+    PaymentInFlight = 2103, "payment.in_flight", 409, 6, None, "the request of this payment is being answered; ask again in a moment";
+    PaymentOther = 2104, "payment.other_request", 409, 7, None, "this payment was sent with another request; sign a new one";
+    PaymentUncertain = 2105, "payment.uncertain", 503, 6, None, "nobody knows yet whether the payment was made; send the very same request again";
+    SellerExists = 2106, "payment.seller_exists", 409, 7, None, "a seller of this name exists; remove it first, or choose another name";
+    SellerNotFound = 2107, "payment.seller_not_found", 404, 3, None, "no seller has this name; see `agora payment seller list`";
+    ApiKeyUnknown = 2108, "payment.key_unknown", 401, 4, None, "no such API key; make one with `agora payment key add`";
+    ApiKeyExists = 2109, "payment.key_exists", 409, 7, None, "an API key of this name exists; remove it first, or choose another name";
+    ApiKeyOverBudget = 2110, "payment.key_over_budget", 402, 5, None, "the API key's budget does not cover this call; ask for less, or make a key with a larger budget";
+
     CallNotFound = 3001, "call.not_found", 404, 3, None, "no provisional receipt has this call id";
     CallDifferent = 3002, "call.settled_differently", 409, 7, None, "this call id was settled with another charge or receipt";
     CallFinal = 3003, "call.already_final", 409, 7, None, "the call has its final receipt already";
@@ -209,6 +220,10 @@ codes! {
     AgentStopped = 7014, "agent.stopped", 409, 7, None, "the agent is stopped; deploy it again";
     AgentBadHandle = 7015, "agent.bad_handle", 400, 2, None, "the agent used a quote or stream that it does not have";
     AgentSuspended = 7016, "agent.suspended", 503, 6, None, "the agent failed too often in a row; see its log, then deploy it again";
+    AgentBadRequest = 7017, "agent.bad_request", 400, 2, None, "the request breaks a rule; see the message";
+    AgentBusy = 7018, "agent.busy", 503, 6, None, "as many requests wait for the agent as may; ask again in a moment, with the same id";
+    AgentServedOther = 7019, "agent.served_otherwise", 409, 7, None, "a request with this id and other content was answered; choose another id";
+    AgentSellsNothing = 7020, "agent.sells_nothing", 404, 3, None, "the agent answers its owner only; its manifest has no table `serve`";
 
     BusBadSubject = 8001, "bus.bad_subject", 400, 2, None, "a subject is agora.v1.NETWORK.PEER.VERB; each part has 1 to 64 of A-Z a-z 0-9 _ -";
     BusFrameTooLarge = 8002, "bus.frame_too_large", 413, 2, None, "a frame has at most 65536 bytes; send several";

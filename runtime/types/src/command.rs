@@ -86,7 +86,7 @@ pub struct PostTransfer {
     /// Id of the pending transfer.
     #[n(2)]
     pub pending_id: CommandId,
-    /// Above zero, at most the reserved amount.
+    /// At most the reserved amount; above zero, unless it is a held single payment.
     #[n(3)]
     pub amount: Amount,
 }

@@ -6,6 +6,8 @@
 
 #![allow(missing_docs, reason = "the macro's structs carry Solidity's names; the commands they mirror are documented")]
 
+pub mod statement;
+
 use alloy_primitives::{Address as A, B256, U256, address};
 use alloy_sol_types::{Eip712Domain, SolStruct, SolValue, sol};
 use minicbor::{Decode, Encode};

@@ -73,16 +73,17 @@ fn no_compiler(lacking: &[&str]) -> Result<(), String> {
 }
 
 /// `$XDG_CACHE_HOME/agora`, or `~/.cache/agora`.
-fn cache_folder() -> anyhow::Result<PathBuf> {
+pub(crate) fn cache_folder() -> anyhow::Result<PathBuf> {
     let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
     Ok(base.context("neither XDG_CACHE_HOME nor HOME names a folder; set one")?.join("agora"))
 }
 
-fn lock(path: &Path) -> anyhow::Result<File> {
+/// Held until the file is dropped; waits for whoever holds it.
+pub(crate) fn lock(path: &Path) -> anyhow::Result<File> {
     let file = File::create(path).with_context(|| format!("opening {}", path.display()))?;
     if file.try_lock().is_err() {
-        eprintln!("guests: waiting for another run ({})", path.display());
+        eprintln!("waiting for another run ({})", path.display());
         file.lock().with_context(|| format!("locking {}", path.display()))?;
     }
     Ok(file)

@@ -3,6 +3,7 @@
 mod demo;
 mod fetch;
 mod guests;
+mod interop;
 mod needs;
 mod steps;
 mod tidy;
@@ -39,6 +40,8 @@ enum Chore {
     },
     /// Build the agents of agents/ as components into `guests/` of the target folder.
     Guests,
+    /// Run pinned stock clients of x402 and OpenAI against a real node.
+    Interop(interop::Choice),
     /// Check layers, purity, the map in runtime/ARCHITECTURE.md and the top level.
     Tidy,
     /// Fetch the model that tests and demo use into the user's models folder, once.
@@ -59,10 +62,11 @@ fn main() -> anyhow::Result<()> {
             guests::run(&root)?.iter().for_each(|line| println!("{line}"));
             Ok(())
         }
+        Chore::Interop(choice) => interop::run(&root, &choice),
         Chore::Tidy => tidy::run(&root),
         Chore::Fetch { model } => fetch::run(&model).map(|line| println!("{line}")),
         Chore::Doctor => {
-            needs::check(&[needs::Need::C, needs::Need::Pip, needs::Need::Guests])?;
+            needs::check(&[needs::Need::C, needs::Need::Pip, needs::Need::Guests, needs::Need::Node])?;
             println!("every tool that the chores need is here");
             Ok(())
         }

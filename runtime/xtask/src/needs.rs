@@ -1,6 +1,8 @@
 //! What chores need, said all at once before minutes of work: nobody likes to learn of the second missing tool after
 //! installing the first.
 
+use std::process::{Command, Stdio};
+
 use agora_shell::doctor::{self, Check, System, Verdict};
 use anyhow::bail;
 
@@ -15,19 +17,35 @@ pub(crate) enum Need {
     Pip,
     /// A Rust compiler for agents: installed, in the cache, or within reach of what `cargo xtask guests` fetches it with.
     Guests,
+    /// Node.js with npm, for the stock clients of `cargo xtask interop`.
+    Node,
 }
 
 /// Succeeds when all needs are met, else names every missing one and the way to it.
 pub(crate) fn check(needs: &[Need]) -> anyhow::Result<()> {
-    let missing = missing(needs, &doctor::tools(&System), guests::compiler_at_hand);
+    let missing = missing(needs, &doctor::tools(&System), guests::compiler_at_hand, has_node);
     for line in &missing {
         eprintln!("missing: {line}");
     }
     if missing.is_empty() { Ok(()) } else { bail!("{} of the needed tools are missing; see above", missing.len()) }
 }
 
-/// `guest_compiler` starts programs, so it is asked only when it counts.
-fn missing(needs: &[Need], tools: &[Check], guest_compiler: impl Fn() -> Result<(), String>) -> Vec<String> {
+fn has_node() -> bool {
+    let starts = |program: &str| {
+        let mut version = Command::new(program);
+        let version = version.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        version.status().is_ok_and(|status| status.success())
+    };
+    starts("node") && starts("npm")
+}
+
+/// `guest_compiler` and `node` start programs, so they are asked only when it counts.
+fn missing(
+    needs: &[Need],
+    tools: &[Check],
+    guest_compiler: impl Fn() -> Result<(), String>,
+    node: impl Fn() -> bool,
+) -> Vec<String> {
     let mut lines = Vec::new();
     for need in needs {
         let tool = match need {
@@ -36,6 +54,12 @@ fn missing(needs: &[Need], tools: &[Check], guest_compiler: impl Fn() -> Result<
             Need::Guests => {
                 if let Err(advice) = guest_compiler() {
                     lines.push(format!("no Rust compiler for agents: needed to build them; {advice}"));
+                }
+                continue;
+            }
+            Need::Node => {
+                if !node() {
+                    lines.push("no Node.js: needed to run stock clients; install node 20 or newer with npm".to_owned());
                 }
                 continue;
             }
@@ -59,15 +83,15 @@ mod tests {
 
     #[test]
     fn everything_missing_is_named_at_once_and_nothing_else() {
-        let all = [Need::C, Need::Pip, Need::Guests];
+        let all = [Need::C, Need::Pip, Need::Guests, Need::Node];
         let bare = [tool("c-compiler", Verdict::Fail), tool("python", Verdict::Fail), tool("git", Verdict::Fail)];
         let none = || Err("rustup target add it".to_owned());
-        assert_eq!(missing(&all, &bare, none).len(), 3);
-        assert_eq!(missing(&[Need::Pip], &bare, none), ["nothing: install it"]);
+        assert_eq!(missing(&all, &bare, none, || false).len(), 4);
+        assert_eq!(missing(&[Need::Pip], &bare, none, || false), ["nothing: install it"]);
         let full = [tool("c-compiler", Verdict::Ok), tool("python", Verdict::Ok)];
-        assert!(missing(&all, &full, || Ok(())).is_empty());
+        assert!(missing(&all, &full, || Ok(()), || true).is_empty());
         assert_eq!(
-            missing(&all, &full, none),
+            missing(&all, &full, none, || true),
             ["no Rust compiler for agents: needed to build them; rustup target add it"]
         );
     }
@@ -75,6 +99,9 @@ mod tests {
     #[test]
     fn a_chore_without_agents_does_not_look_for_their_compiler() {
         let full = [tool("c-compiler", Verdict::Ok), tool("python", Verdict::Ok)];
-        assert!(missing(&[Need::C, Need::Pip], &full, || panic!("asked for nothing")).is_empty());
+        assert!(
+            missing(&[Need::C, Need::Pip], &full, || panic!("asked for nothing"), || panic!("asked for nothing"))
+                .is_empty()
+        );
     }
 }

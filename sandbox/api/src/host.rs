@@ -6,6 +6,8 @@ use std::pin::Pin;
 use agora_types::{Address, Amount, Code, Hash, ListingId, Prices, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::{HttpRequest, HttpResponse};
+
 /// An answer that is still on its way.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, AgentError>> + Send + 'a>>;
 
@@ -183,6 +185,10 @@ pub trait AgentHost: Send + Sync {
 
     /// Stops a stream: what was delivered is paid, the rest stays with the agent.
     fn close(&self, stream: StreamHandle) -> Pending<'_, ()>;
+
+    /// Sends a request, and pays for the answer up to its `max_spend`. Redirects are answers like others, never followed.
+    /// `agent.denied` when the host is not granted or the node pays nobody over HTTP, `agent.over_budget` as for `open`.
+    fn fetch<'a>(&'a self, request: &'a HttpRequest) -> Pending<'a, HttpResponse>;
 
     /// A kept value.
     fn get<'a>(&'a self, key: &'a str) -> Pending<'a, Option<Vec<u8>>>;

@@ -5,12 +5,18 @@
 //! [`AgentHost`].
 
 mod host;
+mod http;
 mod manifest;
 mod program;
+mod serve;
+mod target;
 
 pub use host::{
     AgentError, AgentHost, Ask, Batch, Budget, Ended, Level, Offer, Pending, QuoteHandle, QuoteTerms, ReceiptView,
     StreamHandle, Turn,
 };
+pub use http::{HTTP_BODY_MAX, HTTP_HEADER_BYTES_MAX, HTTP_HEADERS_MAX, HttpGrant, HttpRequest, HttpResponse, Paid};
 pub use manifest::{Grants, KeyValueGrant, Limits, Manifest, Unlimited, WalletGrant};
 pub use program::{Event, Program, Sandbox};
+pub use serve::{PaymentScheme, SERVE_BODY_MAX, ServeRequest, ServeResponse, ServeTerms};
+pub use target::Target;

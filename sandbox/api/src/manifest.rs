@@ -4,7 +4,7 @@ use agora_types::{Address, Amount, Code, ListingId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::AgentError;
+use crate::{AgentError, HttpGrant, ServeTerms};
 
 /// Largest manifest, bytes.
 const MANIFEST_SIZE_MAX: usize = 64 * 1024;
@@ -30,6 +30,9 @@ pub struct Manifest {
     /// What the agent may import; a missing table is a denial.
     #[serde(default)]
     pub grants: Grants,
+    /// What the agent sells; absent: nothing. The component exports `serve` then.
+    #[serde(default)]
+    pub serve: Option<ServeTerms>,
 }
 
 /// Bounds of one event.
@@ -64,6 +67,8 @@ pub struct Grants {
     pub wallet: Option<WalletGrant>,
     /// Open token streams; needs `wallet` to pay.
     pub inference: Option<Unlimited>,
+    /// Ask over HTTP; needs `wallet` to pay.
+    pub http: Option<HttpGrant>,
     /// Keep bytes between events.
     pub key_value: Option<KeyValueGrant>,
     /// Write log lines.
@@ -108,17 +113,34 @@ pub struct KeyValueGrant {
     pub max_kib: u32,
 }
 
-mod open {
+pub(crate) mod open {
     use agora_types::Amount;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(amount: &Amount, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(amount: &Amount, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(amount)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse::<Amount>().map_err(serde::de::Error::custom)
+    }
+
+    pub(crate) mod option {
+        use agora_types::Amount;
+        use serde::{Deserialize as _, Deserializer, Serializer};
+
+        pub(crate) fn serialize<S: Serializer>(amount: &Option<Amount>, serializer: S) -> Result<S::Ok, S::Error> {
+            match amount {
+                Some(amount) => serializer.collect_str(amount),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Amount>, D::Error> {
+            let text = Option::<String>::deserialize(deserializer)?;
+            text.map(|text| text.parse::<Amount>().map_err(serde::de::Error::custom)).transpose()
+        }
     }
 }
 
@@ -179,6 +201,14 @@ impl Manifest {
         if self.grants.key_value.is_some_and(|grant| !(1..=16_384).contains(&grant.max_kib)) {
             return bad("grants.key_value.max_kib: 1 to 16384");
         }
+        let (http, wallet) = (self.grants.http.as_ref(), self.grants.wallet.as_ref());
+        let most = http.and_then(|http| http.max_per_call);
+        if most.zip(wallet).is_some_and(|(most, wallet)| most > wallet.per_call) {
+            return bad("grants.http.max_per_call: at most grants.wallet.per_call");
+        }
+        let http = http.map_or(Ok(()), HttpGrant::check);
+        let serve = self.serve.as_ref().map_or(Ok(()), ServeTerms::check);
+        http.and(serve).or_else(|what| bad(&what))?;
         Ok(())
     }
 }

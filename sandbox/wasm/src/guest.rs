@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use agora_sandbox_api::{AgentError, AgentHost, Limits, QuoteTerms, StreamHandle};
+use agora_sandbox_api::{AgentError, AgentHost, HttpGrant, Manifest, QuoteTerms, StreamHandle};
 use agora_types::Code;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
@@ -28,6 +28,8 @@ pub(crate) struct Guest {
     pub(crate) host: Arc<dyn AgentHost>,
     pub(crate) table: ResourceTable,
     pub(crate) memory: MemoryLimits,
+    /// Whom it may ask over HTTP.
+    pub(crate) http: Option<HttpGrant>,
     pub(crate) quotes: usize,
     /// Opened, and neither ended nor closed.
     pub(crate) open: BTreeSet<StreamHandle>,
@@ -41,7 +43,8 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    pub(crate) fn new(host: Arc<dyn AgentHost>, limits: &Limits) -> Self {
+    pub(crate) fn new(host: Arc<dyn AgentHost>, manifest: &Manifest) -> Self {
+        let limits = &manifest.limits;
         let tick_ms = u32::try_from(limits::TICK.as_millis()).unwrap_or(u32::MAX);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::QUOTES_MAX + limits::STREAMS_MAX);
@@ -49,6 +52,7 @@ impl Guest {
             host,
             table,
             memory: MemoryLimits::new(limits.memory_mib),
+            http: manifest.grants.http.clone(),
             quotes: 0,
             open: BTreeSet::new(),
             calls_left: limits.host_calls,

@@ -2,6 +2,7 @@
 //!
 //! The grant was checked when the component was linked. A refusal is an ordinary value for the guest.
 
+mod http;
 mod inference;
 mod market;
 

@@ -81,6 +81,12 @@ impl WasmSandbox {
             return Err(AgentError::new(Code::AgentTooLarge, what));
         }
         let screened = screen::screen(component, &manifest.grants)?;
+        if manifest.serve.is_some() && !screened.serves {
+            return Err(failure::bad_component(
+                "agent.toml has [serve], and the component exports no `serve`; export it (world `seller` of \
+                 wit/agent.wit), or take the table out",
+            ));
+        }
         let hash = Hash::sha256(component);
         let (code, origin) = self.code(component, &hash)?;
         let program = WasmProgram::link(&self.engine, &code, hash, screened.serves, manifest)?;

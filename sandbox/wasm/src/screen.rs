@@ -67,10 +67,11 @@ fn granted(import: &str, grants: &Grants) -> Result<(), AgentError> {
     let name = import.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')).map(|(name, _)| name);
     let (given, table) = match name {
         // Words only; nothing to call.
-        Some("types" | "events") => return Ok(()),
+        Some("types" | "events" | "service") => return Ok(()),
         Some("market") => (grants.market.is_some(), "[grants.market]"),
         Some("wallet") => (grants.wallet.is_some(), "[grants.wallet] with budget = \"5\" and per_call = \"0.5\""),
         Some("inference") => (grants.inference.is_some(), "[grants.inference]"),
+        Some("http") => (grants.http.is_some(), "[grants.http] with hosts = [\"api.example.com\"]"),
         Some("key-value") => (grants.key_value.is_some(), "[grants.key_value] with max_kib = 64"),
         Some("log") => (grants.log.is_some(), "[grants.log]"),
         Some("clock") => (grants.clock.is_some(), "[grants.clock]"),

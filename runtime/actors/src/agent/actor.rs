@@ -3,22 +3,25 @@
 //! The actor holds nothing of value: record, events and kept answers are on disk. When an event's end could not be
 //! written it stops with a fault, and its supervisor starts it from disk.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agora_economy::ports::state::{Table, Write};
 use agora_sandbox_api::{Event, Manifest, Program};
 use agora_types::{Code, CommandId};
 use futures::FutureExt as _;
 use kameo::Actor;
 use kameo::actor::ActorRef;
 use kameo::message::{Context, Message};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::book::{Book, EVENTS_MAX, event_row, events};
+use super::book::Book;
 use super::desk::Desk;
-use super::record::{EventRow, EventState, Status, key};
+use super::queue::Queue;
+use super::record::{EventRow, Status};
+use super::request::SERVE;
 use super::{AgentPorts, FAILURES_MAX, PAYLOAD_MAX, WAITING_MAX};
 use crate::clock::random;
 use crate::error::CallError;
@@ -35,8 +38,12 @@ pub(crate) struct AgentSettings {
 }
 
 pub(crate) struct AgentActor {
-    work: Arc<Work>,
+    pub(super) work: Arc<Work>,
     running: Option<JoinHandle<()>>,
+    /// Who waits for the end of a request, by event.
+    pub(super) callers: BTreeMap<String, Vec<oneshot::Sender<EventRow>>>,
+    /// The events in order; absent until they are read.
+    pub(super) queue: Option<Queue>,
     /// True once the calls of an earlier life have been seen to.
     settled: bool,
     /// Not a weak one: after a restart nobody else holds the actor, and a weak one finds nobody.
@@ -44,10 +51,10 @@ pub(crate) struct AgentActor {
 }
 
 /// What an event is handled with.
-struct Work {
-    book: Arc<Book>,
-    program: Arc<dyn Program>,
-    manifest: Manifest,
+pub(super) struct Work {
+    pub(super) book: Arc<Book>,
+    pub(super) program: Arc<dyn Program>,
+    pub(super) manifest: Manifest,
     payer: Payer,
 }
 
@@ -60,8 +67,11 @@ pub(crate) struct Accept {
 /// Stops the event that runs and answers once it is stopped; the actor ends.
 pub(crate) struct Halt;
 
-/// An event has ended, or could not be ended.
-struct Ended(Option<CallError>);
+/// An event has ended, or could not be ended; without an event, the calls of an earlier life were seen to.
+struct Ended {
+    event: Option<String>,
+    fault: Option<CallError>,
+}
 
 impl Actor for AgentActor {
     type Args = AgentSettings;
@@ -82,7 +92,7 @@ impl Actor for AgentActor {
         let program = program.map_err(|error| CallError::new(Code::AgentBadComponent, error.to_string()))??;
         let payer = ports.keys.payer(&settings.name).await?;
         let work = Arc::new(Work { book, program, manifest, payer });
-        let mut actor = Self { work, running: None, settled: false, myself };
+        let mut actor = Self { work, running: None, callers: BTreeMap::new(), queue: None, settled: false, myself };
         actor.next().await?;
         Ok(actor)
     }
@@ -98,16 +108,15 @@ impl Drop for AgentActor {
 
 impl AgentActor {
     /// Begins the next waiting event, unless one runs.
-    async fn next(&mut self) -> Result<(), CallError> {
+    pub(super) async fn next(&mut self) -> Result<(), CallError> {
         if self.running.is_some() {
             return Ok(());
         }
         let (work, myself) = (Arc::clone(&self.work), self.myself.clone());
-        let waiting = match work.book.record().await.status {
-            Status::Running => events(&work.book.ports, &work.book.name).await?,
-            Status::Suspended | Status::Stopped => Vec::new(),
+        let next = match work.book.record().await.status {
+            Status::Running => self.oldest_waiting().await?,
+            Status::Suspended | Status::Stopped => None,
         };
-        let next = waiting.into_iter().find(|(_, row)| row.state == EventState::Waiting);
         if next.is_none() && self.settled {
             return Ok(());
         }
@@ -115,6 +124,7 @@ impl AgentActor {
         // nobody will take them up again.
         self.settled = true;
         self.running = Some(tokio::spawn(async move {
+            let event = next.as_ref().map(|(event, _)| event.clone());
             let work = async {
                 match next {
                     Some((event, row)) => work.handle(&event, row).await.err(),
@@ -122,9 +132,9 @@ impl AgentActor {
                 }
             };
             // A bug below must be heard of, or the agent would wait for its own event for ever.
-            let ended = AssertUnwindSafe(work).catch_unwind().await;
-            let ended = ended.unwrap_or_else(|_| Some(CallError::new(Code::AgentTrapped, "a panic in an event")));
-            let _ = myself.tell(Ended(ended)).await;
+            let fault = AssertUnwindSafe(work).catch_unwind().await;
+            let fault = fault.unwrap_or_else(|_| Some(CallError::new(Code::AgentTrapped, "a panic in an event")));
+            let _ = myself.tell(Ended { event, fault }).await;
         }));
         Ok(())
     }
@@ -133,33 +143,20 @@ impl AgentActor {
 impl Work {
     async fn handle(&self, event: &str, row: EventRow) -> Result<(), CallError> {
         let desk = Desk::open(Arc::clone(&self.book), event, self.manifest.clone(), self.payer.clone()).await?;
-        let desk = Arc::new(desk);
-        let told = Event { id: event.to_owned(), kind: row.kind.clone(), payload: row.payload.clone() };
-        let answer = self.program.handle(told, desk.clone()).await;
+        let (begun, desk) = (desk.begun().await, Arc::new(desk));
+        let answer = if row.kind == SERVE {
+            self.serve(&row, begun, desk.clone()).await
+        } else {
+            let told = Event { id: event.to_owned(), kind: row.kind.clone(), payload: row.payload.clone() };
+            self.program.handle(told, desk.clone()).await
+        };
         desk.end(row, answer, FAILURES_MAX).await?;
-        self.settle_rest().await?;
-        self.prune().await
+        self.settle_rest().await
     }
 
     /// Ends calls that no event will take up again.
     async fn settle_rest(&self) -> Result<(), CallError> {
         self.book.settle_unfinished(&self.payer).await
-    }
-
-    /// Forgets the oldest ended events beyond the bound.
-    async fn prune(&self) -> Result<(), CallError> {
-        let all = events(&self.book.ports, &self.book.name).await?;
-        let over = all.len().saturating_sub(EVENTS_MAX);
-        let ended = all.into_iter().filter(|(_, row)| row.state != EventState::Waiting);
-        let gone = |(event, _): (String, EventRow)| {
-            let key = key(&self.book.name, event.as_bytes());
-            Write { table: Table::AgentEvents, key, value: None }
-        };
-        let writes: Vec<Write> = ended.take(over).map(gone).collect();
-        match writes.is_empty() {
-            true => Ok(()),
-            false => Ok(self.book.ports.buyer.journal.commit(writes).await?),
-        }
     }
 }
 
@@ -167,31 +164,23 @@ impl Message<Accept> for AgentActor {
     type Reply = Result<String, CallError>;
 
     async fn handle(&mut self, Accept { kind, payload }: Accept, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
-        let book = &self.work.book;
-        match book.record().await.status {
-            Status::Running => {}
-            Status::Suspended => return Err(CallError::new(Code::AgentSuspended, book.name.as_ref())),
-            Status::Stopped => return Err(CallError::new(Code::AgentStopped, book.name.as_ref())),
+        self.work.book.running().await?;
+        if kind == SERVE {
+            return Err(CallError::new(Code::AgentBadRequest, "events of the kind `serve` are requests to a seller"));
         }
         if payload.len() > PAYLOAD_MAX || kind.len() > KIND_SIZE_MAX {
             let what = format!("an event's payload has at most {PAYLOAD_MAX} bytes");
             return Err(CallError::new(Code::AgentTooLarge, what));
         }
-        let all = events(&book.ports, &book.name).await?;
-        if all.iter().filter(|(_, row)| row.state == EventState::Waiting).count() >= WAITING_MAX {
-            return Err(CallError::new(Code::NodeBusy, format!("{WAITING_MAX} events of {} wait", book.name)));
+        if self.queue().await?.waiting(false) >= WAITING_MAX {
+            let what = format!("{WAITING_MAX} events of {} wait", self.work.book.name);
+            return Err(CallError::new(Code::NodeBusy, what));
         }
-        let buyer = &book.ports.buyer;
-        let now = buyer.clock.now();
-        // Time-ordered, so that rows are in the order of arrival: also within a millisecond, and by a clock that fell back.
-        let after = all.last().map(|(_, row)| row.received_at.plus_nanos(1_000_000));
-        let now = after.map_or(now, |after| now.max(after));
-        let id = CommandId::ordered(now, random(buyer.random.as_ref())).to_string();
+        let row = self.arrived(&kind, payload).await?;
+        let random = random(self.work.book.ports.buyer.random.as_ref());
+        let id = CommandId::ordered(row.received_at, random).to_string();
         let event = id.trim_start_matches("0x").to_owned();
-        let state = EventState::Waiting;
-        let (calls, spent) = (Vec::new(), agora_types::Amount::ZERO);
-        let row = EventRow { kind, payload, received_at: now, state, calls, spent };
-        buyer.journal.commit(vec![event_row(&book.name, &event, &row)]).await?;
+        self.write_down(&event, &row).await?;
         self.next().await?;
         Ok(event)
     }
@@ -200,11 +189,23 @@ impl Message<Accept> for AgentActor {
 impl Message<Ended> for AgentActor {
     type Reply = ();
 
-    async fn handle(&mut self, Ended(fault): Ended, _: &mut Context<Self, Self::Reply>) {
+    async fn handle(&mut self, Ended { event, fault }: Ended, _: &mut Context<Self, Self::Reply>) {
         self.running = None;
-        let failed = match fault {
-            Some(fault) => Some(fault),
-            None => self.next().await.err(),
+        let told = match (fault, event) {
+            (Some(fault), _) => Err(fault),
+            (None, Some(event)) => match self.over(&event).await {
+                Ok(()) => self.tell_callers(&event).await,
+                Err(fault) => Err(fault),
+            },
+            (None, None) => Ok(()),
+        };
+        if self.work.book.running().await.is_err() {
+            // Nobody is answered any more; whoever waits hears so when it asks again.
+            self.callers.clear();
+        }
+        let failed = match told {
+            Err(fault) => Some(fault),
+            Ok(()) => self.next().await.err(),
         };
         if let Some(fault) = failed {
             // Not a bug: the way in which an actor hands a fault to its supervisor.

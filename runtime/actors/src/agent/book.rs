@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use agora_economy::ports::log::READ_ROWS_MAX;
 use agora_economy::ports::state::{Table, Write};
-use agora_types::{Address, Amount, Canonical as _, Code};
+use agora_sandbox_api::Paid;
+use agora_types::{Amount, CallId, Canonical as _, Code};
 use tokio::sync::Mutex;
 
 use super::AgentPorts;
 use super::memo::Memos;
-use super::record::{AgentRecord, EventRow, EventState, LineRow, key};
+use super::record::{AgentRecord, EventRow, EventState, LineRow, Reserved, Status, key};
 use super::step::{Progress, Step};
+use super::supervisor::AGENTS_MAX;
 use crate::error::CallError;
 use crate::purchase::{Buyer, Payer, Purchase};
 
 /// Log lines that are kept.
 pub(crate) const LINES_MAX: u64 = 1_000;
-/// Events that are kept, with the waiting ones.
-pub(crate) const EVENTS_MAX: usize = 512;
 
 pub(crate) struct Book {
     pub(crate) name: Arc<str>,
@@ -50,6 +50,24 @@ pub(crate) fn event_row(name: &str, event: &str, row: &EventRow) -> Write {
     Write { table: Table::AgentEvents, key: key(name, event.as_bytes()), value: Some(row.to_bytes()) }
 }
 
+/// Every agent's record, by name.
+pub(crate) async fn records(ports: &AgentPorts) -> Result<Vec<(String, AgentRecord)>, CallError> {
+    let rows = ports.buyer.journal.list(Table::Agents, Vec::new(), AGENTS_MAX).await?;
+    let read = |(name, bytes): (Vec<u8>, Vec<u8>)| {
+        let name = String::from_utf8_lossy(&name).into_owned();
+        let record = AgentRecord::from_bytes(&bytes).map_err(|error| damaged(&format!("agent {name}: {error}")))?;
+        Ok((name, record))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// An event, if it is known.
+pub(crate) async fn event(ports: &AgentPorts, name: &str, event: &str) -> Result<Option<EventRow>, CallError> {
+    let row = ports.buyer.journal.get(Table::AgentEvents, key(name, event.as_bytes())).await?;
+    let row = row.map(|bytes| EventRow::from_bytes(&bytes)).transpose();
+    row.map_err(|error| damaged(&format!("an event: {error}")))
+}
+
 /// An agent's events, oldest first.
 pub(crate) async fn events(ports: &AgentPorts, name: &str) -> Result<Vec<(String, EventRow)>, CallError> {
     let prefix = key(name, &[]);
@@ -59,14 +77,18 @@ pub(crate) async fn events(ports: &AgentPorts, name: &str) -> Result<Vec<(String
         let row = EventRow::from_bytes(&bytes).map_err(|error| damaged(&format!("an event: {error}")))?;
         Ok((event, row))
     };
-    rows.into_iter().map(read).collect()
+    let mut rows = rows.into_iter().map(read).collect::<Result<Vec<_>, CallError>>()?;
+    // Keys of requests follow from their ids and not from time.
+    rows.sort_by(|(a, one), (b, other)| (one.received_at, a).cmp(&(other.received_at, b)));
+    Ok(rows)
 }
 
-/// What an agent has spent or set aside: its receipts, and the most that its unfinished calls can cost.
-pub(crate) async fn used(buyer: &Buyer, account: Address, spent: Amount) -> Result<Amount, CallError> {
-    let open = buyer.all_unfinished(account).await?;
+/// What an agent has spent or set aside: what it paid, and the most that its unfinished calls and requests can cost.
+pub(crate) async fn used(buyer: &Buyer, record: &AgentRecord) -> Result<Amount, CallError> {
+    let open = buyer.all_unfinished(record.account).await?;
     let most = open.iter().filter_map(|(_, call)| call.quote.charge_max());
-    Ok(Amount::checked_sum(most.chain([spent])).unwrap_or(Amount::from_atoms(u128::MAX)))
+    let most = most.chain(record.fetches.iter().map(|fetch| fetch.max));
+    Ok(Amount::checked_sum(most.chain([record.spent])).unwrap_or(Amount::from_atoms(u128::MAX)))
 }
 
 impl Book {
@@ -79,9 +101,17 @@ impl Book {
         self.record.lock().await.clone()
     }
 
+    /// Succeeds while the agent runs.
+    pub(crate) async fn running(&self) -> Result<(), CallError> {
+        match self.record().await.status {
+            Status::Running => Ok(()),
+            Status::Suspended => Err(CallError::new(Code::AgentSuspended, self.name.as_ref())),
+            Status::Stopped => Err(CallError::new(Code::AgentStopped, self.name.as_ref())),
+        }
+    }
+
     pub(crate) async fn used(&self) -> Result<Amount, CallError> {
-        let record = self.record().await;
-        used(&self.ports.buyer, record.account, record.spent).await
+        used(&self.ports.buyer, &self.record().await).await
     }
 
     /// Changes the record, in one durable step with `writes`.
@@ -118,10 +148,35 @@ impl Book {
         self.change_by(change, writes, async move |writes| purchase.finish(writes).await).await
     }
 
-    /// Ends every unfinished call: what the host charged for is paid, nothing more is begun. What cannot be ended now stays
-    /// written down.
+    /// Ends a request and charges the budget, in one durable step with `writes`. Again: nothing is charged twice.
+    pub(crate) async fn end_fetch(
+        &self,
+        call: CallId,
+        paid: Option<&Paid>,
+        writes: Vec<Write>,
+    ) -> Result<(), CallError> {
+        let amount = paid.map_or(Amount::ZERO, |paid| paid.amount);
+        let change = |record: &mut AgentRecord| {
+            let at = record.fetches.iter().position(|fetch| fetch.call == call);
+            if at.map(|at| record.fetches.remove(at)).is_some() {
+                record.spent = record.spent.checked_add(amount).unwrap_or(Amount::from_atoms(u128::MAX));
+            }
+        };
+        self.change(change, writes).await
+    }
+
+    /// Ends every unfinished call and request: what was charged is paid, nothing more is begun. What cannot be ended now
+    /// stays written down.
     pub(crate) async fn settle_unfinished(&self, payer: &Payer) -> Result<(), CallError> {
         let buyer = &self.ports.buyer;
+        if let Some(client) = &self.ports.fetch {
+            for Reserved { call, .. } in self.record().await.fetches {
+                match client.give_up(payer, call).await {
+                    Ok(paid) => self.end_fetch(call, paid.as_ref(), Vec::new()).await?,
+                    Err(error) => tracing::warn!(agent = %self.name, %call, %error, "a request's cost is not known"),
+                }
+            }
+        }
         for (call, _) in buyer.all_unfinished(payer.account.address()).await? {
             let ended = async {
                 let Some(mut purchase) = Purchase::settle(buyer, payer.clone(), call).await? else { return Ok(()) };

@@ -7,6 +7,7 @@
 //! | before the first `open` | the waiting event | untouched | as if for the first time |
 //! | after the intent to open | the call's id, every answer so far | untouched | the same answers; opens the same call |
 //! | in the stream | the same, and the purchase | see [`call`](crate::call) | what was charged for arrives once more |
+//! | in a request over HTTP | the same, and the request's id | see [`fetch`](super::fetch) | the same request, paid once |
 //! | after the receipt | the whole answer, budget charged | settled | the answer from disk; nothing is paid again |
 //! | after the end | the event's end, kept values | settled | it is not |
 
@@ -16,14 +17,17 @@ use std::sync::Arc;
 use agora_economy::ports::log::READ_ROWS_MAX;
 use agora_economy::ports::state::{Table, Write};
 use agora_sandbox_api::{
-    AgentError, AgentHost, Ask, Batch, Budget, Level, Manifest, Offer, Pending, QuoteHandle, QuoteTerms, StreamHandle,
+    AgentError, AgentHost, Ask, Batch, Budget, HttpRequest, HttpResponse, Level, Manifest, Offer, Pending, QuoteHandle,
+    QuoteTerms, StreamHandle,
 };
 use agora_types::{Amount, CallId, Code, Hash, ListingId, Timestamp};
 use tokio::sync::Mutex;
 
 use super::book::{Book, event_row};
+use super::fetch::Fetches;
 use super::memo::{Kept, Memos, Refused};
 use super::record::{EventRow, EventState, LineRow, MemoKind, Status, key};
+use super::request::SERVE;
 use super::shop::{Shop, offer};
 use super::step::{Progress, Step, level_name};
 use crate::error::CallError;
@@ -48,6 +52,7 @@ pub(crate) struct Desk {
 pub(crate) struct State {
     pub(crate) memos: Memos,
     pub(crate) shop: Shop,
+    pub(crate) fetches: Fetches,
     lines: Vec<LineRow>,
     changes: BTreeMap<String, Option<Vec<u8>>>,
     /// Bytes of all kept values, once they have been counted.
@@ -67,6 +72,7 @@ impl Desk {
         let state = State {
             memos,
             shop: Shop::default(),
+            fetches: Fetches::default(),
             lines: Vec::new(),
             changes: BTreeMap::new(),
             kept_bytes: None,
@@ -74,6 +80,11 @@ impl Desk {
             spent: Amount::ZERO,
         };
         Ok(Self { book, event: event.into(), manifest, payer, state: Mutex::new(state) })
+    }
+
+    /// Was something done for the event before a crash?
+    pub(crate) async fn begun(&self) -> bool {
+        self.state.lock().await.memos.recorded()
     }
 
     pub(crate) fn tell(&self, step: Step) {
@@ -94,6 +105,7 @@ impl Desk {
     ) -> Result<(), CallError> {
         let mut state = self.state.lock().await;
         self.close_all(&mut state).await;
+        self.give_up_fetches(&mut state).await?;
         if let Err(error) = &answer {
             state.lines.push(self.line(Level::Error, &format!("the event failed: {error}")));
         }
@@ -101,6 +113,8 @@ impl Desk {
             Ok(bytes) => EventState::Done(bytes.clone()),
             Err(error) => EventState::failed(error.code, &error.what),
         };
+        // Strangers choose what a seller is asked: one that fails without spending loses nobody anything.
+        let counts = row.kind != SERVE || !state.spent.is_zero();
         let row = EventRow { state: end, calls: state.calls.clone(), spent: state.spent, ..row };
         let mut writes = state.memos.forget();
         writes.push(event_row(&self.book.name, &self.event, &row));
@@ -119,7 +133,7 @@ impl Desk {
                     match answer {
                         Ok(_) => record.failures = 0,
                         Err(error) => {
-                            record.failures = record.failures.saturating_add(1);
+                            record.failures = record.failures.saturating_add(u32::from(counts));
                             record.failure = Some(error.to_string().chars().take(2_000).collect());
                             if record.failures >= failures_max && record.status == Status::Running {
                                 record.status = Status::Suspended;
@@ -220,7 +234,7 @@ impl Desk {
     }
 }
 
-fn args<T: serde::Serialize>(of: &T) -> Hash {
+pub(crate) fn args<T: serde::Serialize>(of: &T) -> Hash {
     Hash::sha256(serde_json::to_vec(of).expect("arguments are plain JSON"))
 }
 
@@ -288,6 +302,13 @@ impl AgentHost for Desk {
         Box::pin(async move {
             let mut state = self.state.lock().await;
             self.close_stream(&mut state, stream).await
+        })
+    }
+
+    fn fetch<'a>(&'a self, request: &'a HttpRequest) -> Pending<'a, HttpResponse> {
+        Box::pin(async move {
+            let mut state = self.state.lock().await;
+            self.send(&mut state, request).await
         })
     }
 

@@ -23,7 +23,7 @@ use crate::error::CallError;
 use crate::purchase::{Buyer, Payer};
 
 /// How long an answer may take; compiling and stopping included.
-const ANSWER: Duration = Duration::from_secs(60);
+pub(super) const ANSWER: Duration = Duration::from_secs(60);
 /// A refund is asked for again while the host ends the last call.
 const REFUND_TRIES: u32 = 40;
 const REFUND_WAIT: Duration = Duration::from_millis(100);
@@ -70,8 +70,8 @@ pub struct Stopped {
 /// The agents of a node.
 #[derive(Clone)]
 pub struct AgentsHandle {
-    actor: ActorRef<AgentSupervisor>,
-    ports: Arc<AgentPorts>,
+    pub(super) actor: ActorRef<AgentSupervisor>,
+    pub(super) ports: Arc<AgentPorts>,
 }
 
 impl AgentsHandle {
@@ -115,6 +115,7 @@ impl AgentsHandle {
             deployed_at: self.ports.buyer.clock.now(),
             payees: Vec::new(),
             next_line: 0,
+            fetches: Vec::new(),
         };
         let record = ask(&self.actor, Run { name: parsed.name.clone(), record }, ANSWER, "the supervisor").await?;
         view(&self.ports.buyer, parsed.name, record).await
@@ -123,7 +124,8 @@ impl AgentsHandle {
     /// Gives an agent an event; durable when it answers with the event's id.
     ///
     /// # Errors
-    /// `agent.not_found`, `agent.stopped`, `agent.suspended`, `agent.too_large`, `node.busy` when too many wait.
+    /// `agent.not_found`, `agent.stopped`, `agent.suspended`, `agent.too_large`, `node.busy` when too many wait,
+    /// `agent.bad_request` for the kind `serve`, which is [`AgentsHandle::serve`]'s.
     pub async fn tell(&self, name: &str, kind: &str, payload: Vec<u8>) -> Result<String, CallError> {
         let child = ask(&self.actor, Child(name.to_owned()), ANSWER, "the supervisor").await?;
         ask(&child, Accept { kind: kind.to_owned(), payload }, ANSWER, "the agent").await
@@ -157,9 +159,7 @@ impl AgentsHandle {
     /// # Errors
     /// Faults.
     pub async fn event(&self, name: &str, event: &str) -> Result<Option<EventRow>, CallError> {
-        let row = self.ports.buyer.journal.get(Table::AgentEvents, key(name, event.as_bytes())).await?;
-        let row = row.map(|bytes| EventRow::from_bytes(&bytes)).transpose();
-        row.map_err(|error| CallError::new(Code::StoreDamaged, format!("an event: {error}")))
+        super::book::event(&self.ports, name, event).await
     }
 
     /// Stops an agent, ends its calls, takes unspent deposits back, and returns its balance to its owner. May be repeated
@@ -217,7 +217,7 @@ async fn view(buyer: &Buyer, name: String, record: AgentRecord) -> Result<AgentV
     let waits = |bytes: &Vec<u8>| EventRow::from_bytes(bytes).is_ok_and(|row| row.state == EventState::Waiting);
     Ok(AgentView {
         budget: wallet.map_or(Amount::ZERO, |wallet| wallet.budget),
-        used: used(buyer, record.account, record.spent).await?,
+        used: used(buyer, &record).await?,
         balance: buyer.ledger.available(record.account).await?,
         waiting: events.iter().filter(|(_, bytes)| waits(bytes)).count() as u64,
         name,

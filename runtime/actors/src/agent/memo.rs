@@ -1,7 +1,7 @@
 //! What an event's host calls were answered, so that an event that is handled again after a crash goes the same way.
 //!
-//! Answers become durable together with the next `open` at the latest, because nothing before it has an effect: a crash
-//! earlier repeats the rest of the event as if for the first time. Reading a stream is not kept: the host of the call
+//! Answers become durable together with the next `open` or `fetch` at the latest, because nothing before it has an effect: a
+//! crash earlier repeats the rest of the event as if for the first time. Reading a stream is not kept: the host of the call
 //! sends everything that it charged for once more, and a stream that has ended is kept whole.
 
 use std::collections::VecDeque;
@@ -24,6 +24,21 @@ const MEMOS_MAX: usize = 3_000;
 pub(crate) struct Refused {
     code: u16,
     what: String,
+}
+
+/// Bytes as hex in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Bytes(String);
+
+impl Bytes {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        Self(hex::encode(bytes))
+    }
+
+    pub(crate) fn read(&self) -> Result<Vec<u8>, AgentError> {
+        hex::decode(&self.0).map_err(|_| AgentError::new(Code::StoreDamaged, "kept bytes"))
+    }
 }
 
 /// A kept answer.
@@ -58,6 +73,11 @@ impl Memos {
         let recorded = rows.into_iter().map(read).collect::<Result<_, _>>();
         let recorded = recorded.map_err(|error| CallError::new(Code::StoreDamaged, format!("a host call: {error}")))?;
         Ok(Self { prefix, recorded, next: 0, unwritten: Vec::new() })
+    }
+
+    /// Are there kept answers that were not asked for yet?
+    pub(crate) fn recorded(&self) -> bool {
+        !self.recorded.is_empty()
     }
 
     /// The kept answer to the next call, if there is one, and its number.
@@ -104,6 +124,12 @@ impl Memos {
         let row = MemoRow { kind, args, answer };
         let key = [self.prefix.as_slice(), &number.to_be_bytes()].concat();
         Write { table: Table::AgentCalls, key, value: Some(row.to_bytes()) }
+    }
+
+    /// Keeps another answer to a call that was answered already; durable as in [`Memos::keep`].
+    pub(crate) fn replace<T: Serialize>(&mut self, number: u32, kind: MemoKind, args: Hash, answer: &T) {
+        let row = self.row(number, kind, args, answer);
+        self.unwritten.push(row);
     }
 
     /// What is not durable yet.

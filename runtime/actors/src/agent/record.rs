@@ -30,6 +30,18 @@ pub struct Payee {
     pub host: Address,
 }
 
+/// A request over HTTP whose cost is not known yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Reserved {
+    /// The fetch's id.
+    #[n(0)]
+    pub call: CallId,
+    /// The most that it can cost; the budget counts it as used.
+    #[n(1)]
+    pub max: Amount,
+}
+
 /// An agent, `agora/agent/v1`, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -49,7 +61,7 @@ pub struct AgentRecord {
     /// How it stands.
     #[n(4)]
     pub status: Status,
-    /// Paid since it was deployed, by receipts.
+    /// Paid since it was deployed: by receipts, and over HTTP.
     #[n(5)]
     pub spent: Amount,
     /// Events handled, well or not.
@@ -70,13 +82,16 @@ pub struct AgentRecord {
     /// The number of its next log line.
     #[n(11)]
     pub next_line: u64,
+    /// Its requests over HTTP whose cost is not known yet.
+    #[cbor(n(12), default, skip_if = "Vec::is_empty")]
+    pub fetches: Vec<Reserved>,
 }
 
 /// An event, `agora/agent-event/v1`, by name ‖ 0 ‖ event id.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct EventRow {
-    /// What kind: `deployed`, `message`, `timer`.
+    /// What kind: `deployed`, `message`, `timer`; `serve` for a request that is sold.
     #[n(0)]
     pub kind: String,
     /// The content.
@@ -88,7 +103,7 @@ pub struct EventRow {
     /// How far it is.
     #[n(3)]
     pub state: EventState,
-    /// Calls that were paid for it.
+    /// Calls and requests that were paid for it.
     #[n(4)]
     pub calls: Vec<CallId>,
     /// What they cost.
@@ -136,6 +151,9 @@ pub enum MemoKind {
     /// `now`
     #[n(4)]
     Now,
+    /// `fetch`
+    #[n(5)]
+    Fetch,
 }
 
 /// What a host call was answered, `agora/agent-call/v1`, by name ‖ 0 ‖ event id ‖ number (4 bytes, big-endian).

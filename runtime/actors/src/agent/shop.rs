@@ -8,11 +8,11 @@ use agora_sandbox_api::{
     AgentError, Ask, Batch, Ended, Offer, QuoteHandle, QuoteTerms, ReceiptView, StreamHandle, Turn, WalletGrant,
 };
 use agora_types::merkle::leaf_hash;
-use agora_types::{CallId, Canonical as _, Code, Hash, ListingId, Signed};
+use agora_types::{Amount, CallId, Canonical as _, Code, Hash, ListingId, Signed};
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, State};
-use super::memo::Kept;
+use super::memo::{Bytes, Kept};
 use super::record::{AgentRecord, MemoKind, Payee};
 use super::step::Step;
 use crate::error::CallError;
@@ -38,21 +38,6 @@ pub(crate) struct Promised {
     quote: Bytes,
     salt: Bytes,
     request: Bytes,
-}
-
-/// Bytes as hex in JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-struct Bytes(String);
-
-impl Bytes {
-    fn new(bytes: &[u8]) -> Self {
-        Self(hex::encode(bytes))
-    }
-
-    fn read(&self) -> Result<Vec<u8>, AgentError> {
-        hex::decode(&self.0).map_err(|_| AgentError::new(Code::StoreDamaged, "a kept quote"))
-    }
 }
 
 /// A stream as it is kept: the call, and everything once it has ended.
@@ -187,23 +172,30 @@ impl Desk {
         if !named && !grant.listings.contains(&quote.listing) && !grant.owners.contains(&promised.owner) {
             return Err(AgentError::new(Code::AgentDenied, format!("paying listing {}", quote.listing)));
         }
-        let now = self.book.ports.buyer.clock.now().as_secs();
-        if grant.expires_at_s.is_some_and(|end| now >= end) {
-            return Err(AgentError::new(Code::AgentDenied, "the wallet grant has expired"));
-        }
         let charge = quote.charge_max().ok_or_else(|| AgentError::new(Code::QuoteInvalid, "the price"))?;
-        let over = |what: String| Err(AgentError::new(Code::AgentOverBudget, what));
-        if charge > grant.per_call {
-            return over(format!("{charge} OPEN for one call; {} are granted", grant.per_call));
-        }
-        let used = self.book.used().await?;
-        if used.checked_add(charge).is_none_or(|sum| sum > grant.budget) {
-            return over(format!("{charge} OPEN beside {used} that are used; {} are granted", grant.budget));
-        }
+        self.within_wallet(charge).await?;
         let payees = self.book.record().await.payees;
         let payee = Payee { listing: quote.listing, host: quote.host };
         if payees.len() >= PAYEES_MAX && !payees.contains(&payee) {
             return Err(AgentError::new(Code::AgentTooLarge, format!("an agent pays at most {PAYEES_MAX} listings")));
+        }
+        Ok(())
+    }
+
+    /// The wallet's expiry, its limit of one call, and its budget, for the most that something can cost.
+    pub(crate) async fn within_wallet(&self, most: Amount) -> Result<(), AgentError> {
+        let grant = self.wallet()?;
+        let now = self.book.ports.buyer.clock.now().as_secs();
+        if grant.expires_at_s.is_some_and(|end| now >= end) {
+            return Err(AgentError::new(Code::AgentDenied, "the wallet grant has expired"));
+        }
+        let over = |what: String| Err(AgentError::new(Code::AgentOverBudget, what));
+        if most > grant.per_call {
+            return over(format!("{most} OPEN for one call; {} are granted", grant.per_call));
+        }
+        let used = self.book.used().await?;
+        if used.checked_add(most).is_none_or(|sum| sum > grant.budget) {
+            return over(format!("{most} OPEN beside {used} that are used; {} are granted", grant.budget));
         }
         Ok(())
     }

@@ -64,6 +64,15 @@ pub enum Step {
         /// What it cost.
         charge: Amount,
     },
+    /// A request over HTTP has its end.
+    Fetched {
+        /// Host and port.
+        host: String,
+        /// The answer's status; absent when there is no answer.
+        status: Option<u16>,
+        /// What was paid.
+        paid: Amount,
+    },
     /// A line of the agent's log.
     Logged {
         /// Its number.

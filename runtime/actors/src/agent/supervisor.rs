@@ -177,6 +177,7 @@ impl Message<Run> for AgentSupervisor {
                 handled: before.handled,
                 payees: before.payees,
                 next_line: before.next_line,
+                fetches: before.fetches,
                 ..record
             },
             None => record,

@@ -1,11 +1,12 @@
 //! The two receipts of a call, and the two commands that put them on the ledger.
 
-use agora_economy::ports::ledger::ListingTerms;
-use agora_economy::{declared_attribution, final_legs, settle_legs};
+use agora_economy::ports::ledger::{ListingTerms, Payment};
+use agora_economy::{PendingState, declared_attribution, final_legs, settle_legs};
 use agora_receipts::receipt::commit;
 use agora_receipts::{Kind, Receipt, State};
+use agora_types::authorization::Single;
 use agora_types::batch::Entry;
-use agora_types::command::{Command, FinalizeCall, SettleCall};
+use agora_types::command::{Command, FinalizeCall, Hold, SettleCall, SettleHeld, VoidTransfer};
 use agora_types::{Address, CallId, Code, Signed};
 
 use super::sale::{Phase, Sale};
@@ -14,6 +15,9 @@ use crate::error::CallError;
 
 /// How often a commit whose fate is unknown is repeated before the sale is left for later.
 const ATTEMPTS: usize = 3;
+/// A single payment is held so long for its call: longer than any answer takes, and the sale of a host that crashed is
+/// settled before.
+const HOLD_S: u32 = 900;
 
 /// Commits one entry; repeats it while nobody knows whether it happened.
 async fn commit_surely(seller: &Seller, entry: &Entry) -> Result<(), CallError> {
@@ -46,16 +50,72 @@ pub(super) async fn settle(seller: &Seller, sale: &mut Sale) -> Result<Vec<u8>, 
         Phase::Signed(receipt) => receipt.clone(),
         Phase::Streaming => sign(seller, sale).await?,
     };
-    match commit_surely(seller, &settle_entry(seller, sale, receipt.clone())?).await {
+    match commit_settlement(seller, sale, &receipt).await {
         Ok(()) => Ok(receipt),
         // Listing or datanet changed between signing and settling: no receipt of this call is in the log, so a new one
         // may say what is true now.
         Err(error) if matches!(error.code, Code::ReceiptMismatch | Code::SplitMismatch) => {
             let receipt = sign(seller, sale).await?;
-            commit_surely(seller, &settle_entry(seller, sale, receipt.clone())?).await?;
+            commit_settlement(seller, sale, &receipt).await?;
             Ok(receipt)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Commits the settlement; a hold that ran out in the meantime is made again in the same step, while the payer's
+/// authorization still allows it.
+async fn commit_settlement(seller: &Seller, sale: &Sale, receipt: &[u8]) -> Result<(), CallError> {
+    let entry = settle_entry(seller, sale, receipt.to_vec())?;
+    match (commit_surely(seller, &entry).await, &sale.record.single) {
+        (Err(error), Some(single)) if matches!(error.code, Code::PendingExpired | Code::PendingNotFound) => {
+            let group = vec![hold_entry(seller, single).linked(), settle_entry(seller, sale, receipt.to_vec())?];
+            let answers = seller.ledger().commit(group).await?;
+            match answers.into_iter().find_map(|answer| answer.err().filter(|code| *code != Code::LinkedFailed)) {
+                None => Ok(()),
+                Some(code) => Err(CallError::new(code, "the payment's hold ran out, and cannot be made again")),
+            }
+        }
+        (other, _) => other,
+    }
+}
+
+/// Reserves a single payment for a call. A crash between this and the sale's row leaves the hold to time, or to the same
+/// call: what this host holds already and nobody was served for is held for it. The caller has the payment's turn.
+pub(super) async fn hold(seller: &Seller, single: &Single) -> Result<(), CallError> {
+    let Err(error) = commit_surely(seller, &hold_entry(seller, single)).await else { return Ok(()) };
+    if error.code != Code::NonceUsed {
+        return Err(error);
+    }
+    let (payer, nonce) = (single.authorization.payer(), single.authorization.key());
+    let own = match seller.ledger().payment(payer, nonce).await? {
+        Some(Payment::Held(held)) => {
+            held.state == PendingState::Open
+                && held.settler == seller.account()
+                && held.digest == single.authorization.digest(&seller.network())
+        }
+        Some(Payment::Posted(_)) | None => false,
+    };
+    if own { Ok(()) } else { Err(error) }
+}
+
+fn hold_entry(seller: &Seller, single: &Single) -> Entry {
+    let Single { authorization, signature } = single.clone();
+    let hold = Hold { head: seller.head(), authorization, signature, timeout_s: HOLD_S };
+    Entry::sign(&seller.network(), Command::Hold(Box::new(hold)), &seller.parts.account)
+}
+
+/// Gives a held payment back. One that is gone already needs nothing.
+pub(super) async fn release(seller: &Seller, single: &Single) -> Result<(), CallError> {
+    let (pending_signer, pending_id) =
+        (single.authorization.payer(), single.authorization.pending_id(&seller.network()));
+    let void = VoidTransfer { head: seller.head(), pending_signer, pending_id };
+    let entry = Entry::sign(&seller.network(), Command::VoidTransfer(void), &seller.parts.account);
+    match commit_surely(seller, &entry).await {
+        Err(error) if matches!(error.code, Code::PendingVoided | Code::PendingExpired | Code::PendingNotFound) => {
+            Ok(())
+        }
+        other => other,
     }
 }
 
@@ -95,7 +155,7 @@ fn provisional(seller: &Seller, sale: &Sale, terms: &ListingTerms, host_seq: u64
         usage,
         prices: quote.prices,
         charge,
-        channel: Some(sale.channel_id(seller)),
+        channel: record.single.is_none().then(|| sale.channel_id(seller)),
         cumulative: sale.spent_at(&usage),
         attribution: declared_attribution(None),
         legs: settle_legs(split, charge, terms.record.model_owner, seller.account()),
@@ -107,6 +167,17 @@ fn settle_entry(seller: &Seller, sale: &Sale, receipt: Vec<u8>) -> Result<Entry,
     let record = &sale.record;
     let signed = Signed::<Receipt>::from_bytes(&receipt);
     let said = signed.map_err(|error| CallError::new(Code::ReceiptInvalid, error.to_string()))?;
+    if let Some(single) = &record.single {
+        let command = SettleHeld {
+            head: seller.head(),
+            payer: sale.payer,
+            pending_id: single.authorization.pending_id(&seller.network()),
+            call_id: sale.call,
+            charge: said.payload().charge,
+            receipt,
+        };
+        return Ok(Entry::sign(&seller.network(), Command::SettleHeld(command), &seller.parts.account));
+    }
     let command = SettleCall {
         head: seller.head(),
         call_id: sale.call,

@@ -1,33 +1,36 @@
 //! The host's desk: quotes, and unspent deposits given back.
 
-use agora_catalog::{QUOTE_LIFE_MAX_S, Quote, TokenCaps};
-use agora_economy::ports::bus::ask::{QuoteAsk, RefundAsk};
+use agora_catalog::{Listing, QUOTE_LIFE_MAX_S, Quote, TokenCaps};
+use agora_economy::ports::bus::ask::{CountAsk, Counted, QuoteAsk, RefundAsk};
 use agora_economy::ports::bus::frame::Open;
 use agora_inference_api::Request;
 use agora_receipts::receipt::commit;
 use agora_types::batch::Entry;
 use agora_types::command::{Command, Refund};
-use agora_types::{Amount, Canonical as _, Code, QuoteId, Signed};
+use agora_types::{Amount, Canonical as _, Code, ListingId, QuoteId, Signed};
 
 use super::seller::Seller;
 use crate::clock::random;
 use crate::error::CallError;
 
 impl Seller {
-    /// Answers a question for a price with a signed quote, bound to payer, request and listing.
+    /// The size of a request to a listing, for whoever wants to name a price before anybody pays.
     ///
     /// # Errors
-    /// `listing.not_found`, `listing.bad_terms` when ledger and listing differ, the engine's refusals, and those of
-    /// the book of quotes.
-    pub async fn quote(&self, ask: &QuoteAsk) -> Result<Signed<Quote>, CallError> {
-        let signed = self.listing(&ask.listing)?;
+    /// As [`Seller::quote`], but for the book of quotes.
+    pub async fn count(&self, ask: &CountAsk) -> Result<Counted, CallError> {
+        Ok(self.size(&ask.listing, &ask.request).await?.1)
+    }
+
+    async fn size(&self, listing: &ListingId, request: &[u8]) -> Result<(Signed<Listing>, Counted), CallError> {
+        let signed = self.listing(listing)?;
         let listing = signed.payload();
-        let on_ledger = self.ledger().listing(ask.listing).await?;
-        let on_ledger = on_ledger.ok_or_else(|| CallError::new(Code::ListingNotFound, ask.listing.to_string()))?;
+        let on_ledger = self.ledger().listing(listing.id()).await?;
+        let on_ledger = on_ledger.ok_or_else(|| CallError::new(Code::ListingNotFound, listing.id().to_string()))?;
         if on_ledger.record.terms != signed.hash() {
             return Err(CallError::new(Code::ListingTerms, "the ledger has other terms for this listing"));
         }
-        let request = read(&ask.request)?;
+        let request = read(request)?;
         let engine = self.engine();
         if engine.base().hash != listing.base_hash {
             return Err(CallError::new(Code::ListingTerms, "this host serves another base model"));
@@ -43,6 +46,17 @@ impl Seller {
         if output == 0 {
             return Err(CallError::new(Code::EngineContext, format!("the prompt has {input} tokens")));
         }
+        Ok((signed, Counted { input, output }))
+    }
+
+    /// Answers a question for a price with a signed quote, bound to payer, request and listing.
+    ///
+    /// # Errors
+    /// `listing.not_found`, `listing.bad_terms` when ledger and listing differ, the engine's refusals, and those of
+    /// the book of quotes.
+    pub async fn quote(&self, ask: &QuoteAsk) -> Result<Signed<Quote>, CallError> {
+        let (signed, Counted { input, output }) = self.size(&ask.listing, &ask.request).await?;
+        let listing = signed.payload();
         let now = self.now();
         let quote = Quote {
             network: self.network().chain_id,
@@ -110,7 +124,8 @@ impl Seller {
             return Err(refuse(Code::ChannelBusy));
         }
         let channel = self.ledger().channel(id).await?.ok_or_else(|| refuse(Code::ChannelNotFound))?;
-        if ask.voucher.max_claimable != channel.total_claimed {
+        // An HTTP buyer was told a little more than is claimed: the part of its last request that was not used.
+        if ask.voucher.max_claimable < channel.total_claimed {
             return Err(refuse(Code::CumulativeMismatch));
         }
         let amount = channel.unclaimed();

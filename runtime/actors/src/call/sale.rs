@@ -6,13 +6,14 @@ use agora_economy::ports::log::READ_ROWS_MAX;
 use agora_economy::ports::state::{Table, WRITES_MAX, Write};
 use agora_inference_api::Request;
 use agora_receipts::receipt::Decoding;
+use agora_types::authorization::Single;
 use agora_types::channel::{ChannelConfig, Voucher};
 use agora_types::command::Command;
 use agora_types::{Address, Amount, CallId, Canonical, ChannelId, Code, Timestamp, Usage};
 use minicbor::{Decode, Encode};
 
-use super::WINDOW_TOKENS;
 use super::seller::Seller;
+use super::{WINDOW_TOKENS, bill};
 use crate::error::CallError;
 
 /// Where a sale stands. Numbers are never reused.
@@ -67,6 +68,9 @@ pub struct SellerCall {
     /// Where it stands.
     #[n(8)]
     pub phase: Phase,
+    /// The single payment that is held for it, instead of a channel's money.
+    #[n(9)]
+    pub single: Option<Single>,
 }
 
 /// One chunk, `agora/seller-chunk/v1`, by `c` ‖ payer ‖ call id ‖ number (4 bytes, big-endian).
@@ -139,20 +143,34 @@ impl Sale {
         if config.token != network.asset {
             return Err(refuse(Code::TokenMismatch));
         }
-        if open.voucher.channel_id != id {
-            return Err(refuse(Code::ChannelIdMismatch));
-        }
-        if let Some(deposit) = &open.deposit {
-            match &deposit.command {
-                Command::Deposit(command) if command.config == *config => {}
-                _ => return Err(refuse(Code::ChannelIdMismatch)),
+        // What pays, how far it reaches, and what was claimed of it before.
+        let (balance, base) = match &open.single {
+            Some(single) => {
+                let most = quote.prices.charge(&Usage {
+                    input: quote.caps.input,
+                    output: quote.caps.output,
+                    ..Usage::default()
+                });
+                if most.is_none_or(|most| most > single.authorization.max()) {
+                    return Err(refuse(Code::CallNotHeld));
+                }
+                (single.authorization.max(), Amount::ZERO)
             }
-            seller.ledger().commit_one(deposit.clone()).await?;
-        }
-        let channel = seller.ledger().channel(id).await?.ok_or_else(|| refuse(Code::ChannelNotFound))?;
-        if channel.withdraw_requested_at.is_some() {
-            return Err(refuse(Code::WithdrawStarted));
-        }
+            None => {
+                if let Some(deposit) = &open.deposit {
+                    match &deposit.command {
+                        Command::Deposit(command) if command.config == *config => {}
+                        _ => return Err(refuse(Code::ChannelIdMismatch)),
+                    }
+                    seller.ledger().commit_one(deposit.clone()).await?;
+                }
+                let channel = seller.ledger().channel(id).await?.ok_or_else(|| refuse(Code::ChannelNotFound))?;
+                if channel.withdraw_requested_at.is_some() {
+                    return Err(refuse(Code::WithdrawStarted));
+                }
+                (channel.balance(), channel.total_claimed)
+            }
+        };
         let decoding = Decoding {
             temperature_milli: request.sampling.temperature_milli,
             top_k: request.sampling.top_k,
@@ -166,10 +184,11 @@ impl Sale {
             salt: open.salt,
             decoding,
             voucher: open.voucher.clone(),
-            base: channel.total_claimed,
+            base,
             acknowledged: 0,
             opened_at: seller.now(),
             phase: Phase::Streaming,
+            single: open.single.clone(),
         };
         let payer = config.payer;
         let sale = Self { payer, call, record, rows: Vec::new(), dropped: Vec::new(), stale: false };
@@ -177,11 +196,14 @@ impl Sale {
         if voucher.max_claimable < sale.window_end() {
             return Err(refuse(Code::CallNotHeld));
         }
-        if voucher.max_claimable > channel.balance() {
+        if voucher.max_claimable > balance {
             return Err(refuse(Code::ExceedsBalance));
         }
         // Last, since it costs the most.
-        voucher.verify(&network, &config.payer_authorizer).map_err(|_| refuse(Code::VoucherSignature))?;
+        open.check_consent(&network).map_err(refuse)?;
+        if let Some(single) = &open.single {
+            bill::hold(seller, single).await?;
+        }
         seller.parts.journal.commit(vec![sale.head_row()]).await?;
         Ok(sale)
     }
@@ -199,12 +221,13 @@ impl Sale {
 
     /// Succeeds when who opens the call again is who opened it first.
     pub(crate) fn recognise(&self, seller: &Seller, open: &Open) -> Result<(), CallError> {
-        if open.channel != self.record.config || open.request_hash != self.record.quote.request_commit {
+        if open.channel != self.record.config
+            || open.single != self.record.single
+            || open.request_hash != self.record.quote.request_commit
+        {
             return Err(CallError::new(Code::CallDifferent, self.call.to_string()));
         }
-        let signed = open.voucher.channel_id == self.channel_id(seller)
-            && open.voucher.verify(&seller.network(), &self.record.config.payer_authorizer).is_ok();
-        if signed { Ok(()) } else { Err(CallError::new(Code::VoucherSignature, self.call.to_string())) }
+        open.check_consent(&seller.network()).map_err(|code| CallError::new(code, self.call.to_string()))
     }
 
     pub(crate) fn channel_id(&self, seller: &Seller) -> ChannelId {
@@ -319,6 +342,14 @@ impl Sale {
         let Phase::Signed(receipt) = &self.record.phase else { return Ok(()) };
         self.record.phase = Phase::Closed { receipt: receipt.clone(), at: seller.now() };
         Ok(seller.parts.journal.commit(vec![self.head_row()]).await?)
+    }
+
+    /// Ends a sale that delivered nothing: what was held for it is the payer's again, and every row goes.
+    pub(crate) async fn abandon(&self, seller: &Seller) -> Result<(), CallError> {
+        if let Some(single) = &self.record.single {
+            bill::release(seller, single).await?;
+        }
+        self.forget(seller).await
     }
 
     /// Removes every row.

@@ -107,6 +107,9 @@ fn chunk(sale: &Sale, seq: u64, row: &ChunkRow) -> Chunk {
 }
 
 async fn balance(seller: &Seller, sale: &Sale) -> Result<Amount, CallError> {
+    if let Some(single) = &sale.record.single {
+        return Ok(single.authorization.max());
+    }
     let channel = seller.ledger().channel(sale.channel_id(seller)).await?;
     Ok(channel.map_or(Amount::ZERO, |channel| channel.balance()))
 }

@@ -172,6 +172,12 @@ impl Ledger for LedgerHandle {
         })
     }
 
+    fn unsettled(&self, receiver: Address) -> Pending<'_, Amount> {
+        Box::pin(
+            self.query(move |economy| economy.state().channels.unsettled.get(&receiver).copied().unwrap_or_default()),
+        )
+    }
+
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>> {
         Box::pin(self.lookup(Index::Receipt, index.to_be_bytes().to_vec()))
     }

@@ -2,7 +2,7 @@
 
 use agora_catalog::{Listing, Quote};
 use agora_channels::Channel;
-use agora_economy::ports::bus::ask::{self, Ask, QuoteAsk, RefundAsk, Reply};
+use agora_economy::ports::bus::ask::{self, Ask, CountAsk, Counted, QuoteAsk, RefundAsk, Reply};
 use agora_inference_api::Request;
 use agora_receipts::receipt::commit;
 use agora_types::batch::Entry;
@@ -51,6 +51,57 @@ impl Buyer {
         self.quote_with(payer.account.address(), listing, request.to_bytes(), salt).await
     }
 
+    /// The same for a stranger who pays; the salt is chosen by the caller, so that a repeat has the same commitment.
+    ///
+    /// # Errors
+    /// As [`Buyer::quote`].
+    pub async fn quote_for(
+        &self,
+        payer: Address,
+        listing: &Signed<Listing>,
+        request: &Request,
+        salt: [u8; 16],
+    ) -> Result<Quoted, CallError> {
+        request.check()?;
+        self.quote_with(payer, listing, request.to_bytes(), salt).await
+    }
+
+    /// Asks the listing's hosts for the size of a request; the first one that answers is named.
+    ///
+    /// # Errors
+    /// The last host's refusal.
+    pub async fn count(&self, listing: &Signed<Listing>, request: &Request) -> Result<(Address, Counted), CallError> {
+        request.check()?;
+        let mut last = CallError::new(Code::ListingTerms, "the listing names no host");
+        for host in &listing.payload().hosts {
+            let ask = CountAsk { listing: listing.payload().id(), request: request.to_bytes() };
+            match self.ask(&host.account, &Ask::Count(Box::new(ask))).await {
+                Ok(Reply::Counted(counted)) => return Ok((host.account, counted)),
+                Ok(Reply::Failed(failed)) => last = super::said(&failed),
+                Ok(Reply::Refunded(_) | Reply::Quote(_)) => {
+                    last = CallError::new(Code::QuoteMismatch, "another answer than a size");
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Asks a host to give back what is unspent of a channel whose payer signed for that.
+    ///
+    /// # Errors
+    /// The host's refusal, and faults.
+    pub async fn ask_refund(&self, config: &ChannelConfig, voucher: &Voucher) -> Result<Amount, CallError> {
+        let ask = RefundAsk { config: config.clone(), voucher: voucher.clone() };
+        match self.ask(&config.receiver_authorizer, &Ask::Refund(Box::new(ask))).await? {
+            Reply::Refunded(amount) => Ok(amount),
+            Reply::Failed(failed) => Err(super::said(&failed)),
+            Reply::Quote(_) | Reply::Counted(_) => {
+                Err(CallError::new(Code::QuoteMismatch, "another answer than a refund"))
+            }
+        }
+    }
+
     /// A fresh quote for the same request, no dearer than the first.
     ///
     /// # Errors
@@ -81,7 +132,9 @@ impl Buyer {
                     return Ok(Quoted { quote, salt, request });
                 }
                 Ok(Reply::Failed(failed)) => last = super::said(&failed),
-                Ok(Reply::Refunded(_)) => last = CallError::new(Code::QuoteMismatch, "another answer than a quote"),
+                Ok(Reply::Refunded(_) | Reply::Counted(_)) => {
+                    last = CallError::new(Code::QuoteMismatch, "another answer than a quote");
+                }
                 Err(error) => last = error,
             }
         }
@@ -209,12 +262,8 @@ impl Buyer {
                 continue;
             }
             let voucher = Voucher::sign(&network, config.id(&network), channel.total_claimed, &payer.session);
-            let ask = Ask::Refund(Box::new(RefundAsk { config, voucher }));
-            match self.ask(&host, &ask).await? {
-                Reply::Refunded(amount) => back = back.checked_add(amount).unwrap_or(back),
-                Reply::Failed(failed) => return Err(super::said(&failed)),
-                Reply::Quote(_) => return Err(CallError::new(Code::WireMalformed, "another answer than a refund")),
-            }
+            let refunded = self.ask_refund(&config, &voucher).await?;
+            back = back.checked_add(refunded).unwrap_or(back);
         }
         Ok(back)
     }

@@ -12,17 +12,20 @@ use agora_actors::agent::record::{EventRow, EventState};
 use agora_actors::agent::{
     AgentPorts, AgentSupervisor, AgentView, AgentsHandle, Feed, KeyRing, Progress, Step, agents,
 };
+use agora_actors::fetch::PaidFetch;
 use agora_actors::purchase::{Payer, Pending as PayerPending};
 use agora_economy::ports::ledger::Ledger;
 use agora_economy::ports::state::{Journal as _, Table};
 use agora_economy::testkit::*;
 use agora_inference_api::{FakeEngine, Request};
 use agora_sandbox_api::{
-    AgentError, AgentHost, Ask, Event, Level, Manifest, Pending, Program, QuoteTerms, Sandbox, StreamHandle, Turn,
+    AgentError, AgentHost, Ask, Event, Level, Manifest, Pending, Program, QuoteTerms, Sandbox, ServeRequest,
+    ServeResponse, StreamHandle, Turn,
 };
 use agora_store::FolderBlobs;
 use agora_types::batch::Entry;
 use agora_types::command::{Command, Head, Transfer};
+use agora_types::key::StatementSigner;
 use agora_types::{Address, Amount, Canonical as _, Code, CommandId, Hash, Timestamp};
 use kameo::actor::{ActorRef, Spawn as _};
 use tokio::sync::broadcast;
@@ -42,9 +45,22 @@ pub(crate) type Answer = Result<Vec<u8>, AgentError>;
 pub(crate) type Script = Arc<dyn Fn(Event, Arc<dyn AgentHost>) -> Running + Send + Sync>;
 type Running = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
+/// What a guest answers to a request.
+pub(crate) type Served = Result<ServeResponse, AgentError>;
+/// A guest's `serve`.
+pub(crate) type Seller = Arc<dyn Fn(ServeRequest, Arc<dyn AgentHost>) -> Serving + Send + Sync>;
+type Serving = Pin<Box<dyn Future<Output = Served> + Send>>;
+
 /// A sandbox whose components are names of scripts.
 #[derive(Clone, Default)]
-pub(crate) struct Scripts(Arc<Mutex<BTreeMap<String, Script>>>);
+pub(crate) struct Scripts(Arc<Mutex<BTreeMap<String, Guest>>>);
+
+/// A script's two exports.
+#[derive(Clone)]
+struct Guest {
+    handle: Script,
+    serve: Option<Seller>,
+}
 
 impl Scripts {
     /// With the program of [`READER`].
@@ -62,30 +78,47 @@ impl Scripts {
         F: Future<Output = Answer> + Send + 'static,
     {
         let script: Script = Arc::new(move |event, host| Box::pin(program(event, host)));
-        self.0.lock().unwrap().insert(name.to_owned(), script);
+        self.0.lock().unwrap().insert(name.to_owned(), Guest { handle: script, serve: None });
+    }
+
+    /// [`READER`], which repeats every event and serves as told.
+    pub(crate) fn seller<F>(serve: impl Fn(ServeRequest, Arc<dyn AgentHost>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Served> + Send + 'static,
+    {
+        let scripts = Self::reader(|event, _| async move { Ok(event.payload) });
+        let seller: Seller = Arc::new(move |request, host| Box::pin(serve(request, host)));
+        scripts.0.lock().unwrap().get_mut(READER).unwrap().serve = Some(seller);
+        scripts
     }
 }
 
 impl Sandbox for Scripts {
     fn load(&self, component: &[u8], _: &Manifest) -> Result<Arc<dyn Program>, AgentError> {
         let name = String::from_utf8_lossy(component).into_owned();
-        let script = self.0.lock().unwrap().get(&name).cloned();
-        let script = script.ok_or_else(|| AgentError::new(Code::AgentBadComponent, name))?;
-        Ok(Arc::new(Loaded(Hash::sha256(component), script)))
+        let guest = self.0.lock().unwrap().get(&name).cloned();
+        let guest = guest.ok_or_else(|| AgentError::new(Code::AgentBadComponent, name))?;
+        Ok(Arc::new(Loaded(Hash::sha256(component), guest)))
     }
 }
 
-struct Loaded(Hash, Script);
+struct Loaded(Hash, Guest);
 
 impl Program for Loaded {
     fn hash(&self) -> Hash {
         self.0
     }
     fn sells(&self) -> bool {
-        false
+        self.1.serve.is_some()
     }
     fn handle(&self, event: Event, host: Arc<dyn AgentHost>) -> Pending<'_, Vec<u8>> {
-        (self.1)(event, host)
+        (self.1.handle)(event, host)
+    }
+    fn serve(&self, request: ServeRequest, host: Arc<dyn AgentHost>) -> Pending<'_, ServeResponse> {
+        match &self.1.serve {
+            Some(seller) => seller(request, host),
+            None => Box::pin(async { Err(AgentError::new(Code::AgentSellsNothing, READER)) }),
+        }
     }
 }
 
@@ -103,6 +136,11 @@ impl KeyRing for Ring {
     fn payer<'a>(&'a self, agent: &'a str) -> PayerPending<'a, Payer> {
         Box::pin(async move { Ok(Self::keys(agent)) })
     }
+
+    fn receipt_key<'a>(&'a self, agent: &'a str) -> PayerPending<'a, Arc<StatementSigner>> {
+        let number = agent.bytes().fold(0, u8::wrapping_add);
+        Box::pin(async move { Ok(Arc::new(StatementSigner::from_bytes(&[number; 32]))) })
+    }
 }
 
 /// The account of [`READER`].
@@ -117,10 +155,14 @@ pub(crate) fn owner() -> Address {
 /// A manifest with every grant; `wallet` are the lines of its wallet.
 pub(crate) fn manifest(wallet: &str) -> String {
     format!(
-        "name = \"{READER}\"\ncomponent = \"reader.wasm\"\n[grants.market]\n[grants.inference]\n[grants.log]\n\
-         [grants.clock]\n[grants.key_value]\nmax_kib = 4\n[grants.wallet]\n{wallet}"
+        "name = \"{READER}\"\ncomponent = \"reader.wasm\"\n{SELLS}[grants.market]\n[grants.inference]\n[grants.log]\n\
+         [grants.clock]\n[grants.http]\nhosts = [\"127.0.0.1:8402\"]\nresponse_kib = 256\n\
+         [grants.key_value]\nmax_kib = 4\n[grants.wallet]\n{wallet}"
     )
 }
+
+/// What the agent of most tests sells.
+pub(crate) const SELLS: &str = "[serve]\nprice = \"0.001\"\ndescription = \"An answer.\"\nmime_type = \"text/plain\"\ntimeout_s = 60\ninput_kib = 1\n";
 
 pub(crate) const PLENTY: &str = "budget = \"5\"\nper_call = \"1\"\n";
 
@@ -189,12 +231,25 @@ pub(crate) struct Office {
 
 impl Office {
     pub(crate) async fn open(folder: &Path, fuse: Arc<Fuse>, round: u64, scripts: &Scripts) -> Self {
+        Self::with(folder, fuse, round, scripts, |_| None).await
+    }
+
+    /// With a client for HTTP that stands on the same ledger and journal.
+    pub(crate) async fn with(
+        folder: &Path,
+        fuse: Arc<Fuse>,
+        round: u64,
+        scripts: &Scripts,
+        client: impl FnOnce(&World) -> Option<Arc<dyn PaidFetch>>,
+    ) -> Self {
         let world = World::open(folder, fuse, round).await;
+        let fetch = client(&world);
         let ports = Arc::new(AgentPorts {
             buyer: Arc::clone(&world.buyer),
             blobs: Arc::new(FolderBlobs::open(&folder.join("blobs")).unwrap()),
             sandbox: Arc::new(scripts.clone()),
             keys: Arc::new(Ring),
+            fetch,
             feed: Feed::default(),
         });
         // Before the agents start: what they do by themselves is heard too.

@@ -90,6 +90,11 @@ impl Steady {
     pub(crate) fn skip_secs(&self, secs: u64) {
         self.now.fetch_add(secs * 1_000_000_000, Ordering::SeqCst);
     }
+
+    /// The time, for who signs.
+    pub(crate) fn told(&self) -> Timestamp {
+        Timestamp::from_nanos(self.now.load(Ordering::SeqCst))
+    }
 }
 
 /// The ledger without an actor.
@@ -168,6 +173,10 @@ impl Ledger for DirectLedger {
             })
         })
     }
+    fn unsettled(&self, receiver: Address) -> Pending<'_, Amount> {
+        self.ask(move |economy| economy.state().channels.unsettled.get(&receiver).copied().unwrap_or_default())
+    }
+
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>> {
         let bytes = self.lookup(Index::Receipt, &index.to_be_bytes());
         Box::pin(async move { bytes })
@@ -341,6 +350,7 @@ impl World {
                         let reply = match Ask::from_wire(&message.frame).unwrap() {
                             Ask::Quote(ask) => seller.quote(&ask).await.map(|quote| Reply::Quote(quote.to_bytes())),
                             Ask::Refund(ask) => seller.refund(&ask).await.map(Reply::Refunded),
+                            Ask::Count(ask) => seller.count(&ask).await.map(Reply::Counted),
                         };
                         let reply = reply.unwrap_or_else(|error| Reply::failed(error.code, &error.what));
                         bus.publish(&message.reply.unwrap(), None, &reply.to_bytes()).await.unwrap();

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use agora_shell::settings::{ModelChoice, Threads};
+use agora_shell::settings::{HttpPort, ModelChoice, Threads};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 /// Agents that buy answers of models, with a receipt for each call.
@@ -62,6 +62,8 @@ pub enum Command {
     /// Deploy agents, ask them, stop them
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Send a request over HTTP, and pay for its answer if it costs something
+    Call(Call),
     /// Find models and fetch them
     #[command(subcommand)]
     Model(Model),
@@ -71,6 +73,9 @@ pub enum Command {
     /// Recount and read the ledger
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Who may charge through this node's facilitator, and API keys with a budget
+    #[command(subcommand)]
+    Payment(PaymentCommand),
     /// Networks on this machine
     #[command(subcommand)]
     Network(NetworkCommand),
@@ -104,6 +109,19 @@ pub struct Up {
     /// Threads that compute tokens [env: AGORA_THREADS]
     #[arg(long)]
     pub threads: Option<Threads>,
+    /// The port that others pay at (models, agents, facilitator); 0 takes any free one, off opens none
+    /// [env: AGORA_HTTP_PORT] [default: 8402]
+    #[arg(long, value_name = "PORT|off")]
+    pub http: Option<HttpPort>,
+    /// The certificate chain of that port, PEM; with it the port speaks HTTPS only
+    #[arg(long, value_name = "FILE", requires = "tls_key", env = "AGORA_TLS_CERT", value_hint = ValueHint::FilePath)]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert", env = "AGORA_TLS_KEY", value_hint = ValueHint::FilePath)]
+    pub tls_key: Option<PathBuf>,
+    /// The origin that buyers see, such as `https://models.example`, where a proxy stands before the port
+    #[arg(long, value_name = "URL", env = "AGORA_PUBLIC_URL")]
+    pub public_url: Option<String>,
 }
 
 /// `agora demo`.
@@ -215,6 +233,28 @@ pub enum AgentCommand {
     },
 }
 
+/// `agora call`.
+#[derive(Debug, Args)]
+pub struct Call {
+    /// Where to: https://host/path; http:// to this machine only
+    pub url: String,
+    /// GET, HEAD, POST, PUT, PATCH or DELETE [default: GET, with --data POST]
+    #[arg(long, short = 'X')]
+    pub method: Option<String>,
+    /// The body, or @ and the file that holds it
+    #[arg(long, short, value_name = "TEXT|@FILE")]
+    pub data: Option<String>,
+    /// A header; may be given several times
+    #[arg(long = "header", short = 'H', value_name = "NAME:VALUE")]
+    pub headers: Vec<String>,
+    /// Repeat an earlier call under its id: nothing is paid twice
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// Who pays, and how much at most
+    #[command(flatten)]
+    pub paying: Paying,
+}
+
 /// `agora model`.
 #[derive(Debug, Subcommand)]
 pub enum Model {
@@ -223,10 +263,87 @@ pub enum Model {
         /// Words that a listing should fit
         words: Vec<String>,
     },
+    /// Offer the model that this node serves, at a price
+    Publish {
+        /// The listing's name, unique for its owner
+        name: String,
+        /// One line for people
+        #[arg(long)]
+        title: Option<String>,
+        /// OPEN for a token of a prompt
+        #[arg(long, value_name = "OPEN", default_value = "0.000001", allow_negative_numbers = true)]
+        price_input: String,
+        /// OPEN for a token of an answer
+        #[arg(long, value_name = "OPEN", default_value = "0.000004", allow_negative_numbers = true)]
+        price_output: String,
+        /// Words to find it by
+        #[arg(long, value_name = "WORD")]
+        topic: Vec<String>,
+        /// The wallet that owns it and is paid the owner's part
+        #[arg(long, value_name = "NAME", default_value = "main")]
+        from: String,
+    },
     /// Fetch a model and check its hash
     Fetch {
         /// Its name; the setting's if absent
         name: Option<String>,
+    },
+}
+
+/// `agora payment`.
+#[derive(Debug, Subcommand)]
+pub enum PaymentCommand {
+    /// Sellers that settle through this node's facilitator
+    #[command(subcommand)]
+    Seller(SellerCommand),
+    /// API keys for this node's models, each with a prepaid budget
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+/// `agora payment seller`.
+#[derive(Debug, Subcommand)]
+pub enum SellerCommand {
+    /// Make a token with which a seller settles, claims and refunds; it is shown once
+    Add {
+        /// The seller's name
+        name: String,
+        /// The account that it is paid to
+        #[arg(long, value_name = "NAME|ADDRESS", default_value = "main")]
+        receiver: String,
+    },
+    /// List the sellers
+    List,
+    /// End a seller's token
+    Remove {
+        /// The seller's name
+        name: String,
+    },
+}
+
+/// `agora payment key`.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make an API key and fund it; it is shown once
+    Add {
+        /// The key's name
+        name: String,
+        /// What its calls may cost in all, in OPEN
+        #[arg(long, value_name = "OPEN", allow_negative_numbers = true)]
+        budget: String,
+        /// Who funds it
+        #[command(flatten)]
+        paying: Paying,
+    },
+    /// List the keys
+    List,
+    /// End a key and return what is left
+    Remove {
+        /// The key's name
+        name: String,
+        /// Who gets what is left
+        #[arg(long, value_name = "NAME|ADDRESS", default_value = "main")]
+        to: String,
     },
 }
 

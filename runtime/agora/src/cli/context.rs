@@ -11,7 +11,7 @@ use agora_types::genesis::Genesis;
 use agora_types::{Amount, Canonical as _, Code};
 
 use super::args::AgentCommand;
-use super::args::{Cli, Command, Demo, Global, Paying, Up, Wallet};
+use super::args::{Call, Cli, Command, Demo, Global, KeyCommand, Paying, PaymentCommand, Up, Wallet};
 
 /// The surroundings of one command.
 #[derive(Debug, Clone)]
@@ -109,7 +109,8 @@ fn overlay(cli: &Cli) -> Outcome<Overlay> {
     let mut overlay = Overlay { output: format(&cli.global)?, ..Overlay::default() };
     overlay.network = cli.global.network.as_deref().map(str::parse).transpose()?;
     match &cli.command {
-        Command::Up(Up { port, bind, model, threads }) => {
+        Command::Up(Up { port, bind, model, threads, http, .. }) => {
+            overlay.http = *http;
             overlay.port = *port;
             overlay.bind = *bind;
             overlay.model.clone_from(model);
@@ -119,7 +120,10 @@ fn overlay(cli: &Cli) -> Outcome<Overlay> {
             overlay.model.clone_from(model);
             overlay.threads = *threads;
         }
-        Command::Wallet(Wallet::Send { paying, .. }) | Command::Agent(AgentCommand::Deploy { paying, .. }) => {
+        Command::Payment(PaymentCommand::Key(KeyCommand::Add { paying, .. }))
+        | Command::Wallet(Wallet::Send { paying, .. })
+        | Command::Agent(AgentCommand::Deploy { paying, .. })
+        | Command::Call(Call { paying, .. }) => {
             overlay.max_spend = limit(paying)?;
         }
         _ => {}

@@ -8,7 +8,10 @@ use agora_types::{Address, Amount, CommandId, Hash};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::control::{AgentLine, AgentStatus, AgentStep, AgentStopped, AgentView, Agents, Stopping};
+use crate::control::{
+    AgentLine, AgentStatus, AgentStep, AgentStopped, AgentView, Agents, ApiKeyRemoved, ApiKeyView, ApiKeys, Secret,
+    SellerView, Sellers, Stopping,
+};
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -182,6 +185,10 @@ pub(super) fn step_note(step: &AgentStep) -> String {
             let place = index.map(|index| format!(", receipt {index}")).unwrap_or_default();
             format!("call {call} cost {}{place}", text::amount(*charge))
         }
+        AgentStep::Fetched { host, status, paid } => {
+            let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+            format!("asked {}: {status}, paid {}", text::plain(host), text::amount(*paid))
+        }
         AgentStep::Logged { line } => format!("log: {}", text::plain(&line.text)),
         AgentStep::Answered { answer } => format!("answered; it spent {}", text::amount(answer.spent)),
     }
@@ -250,5 +257,47 @@ impl Document for NetworkList {
         };
         let rows: Vec<[String; 5]> = self.networks.iter().map(row).collect();
         text::table(out, style, ["NETWORK", "KIND", "CHAIN", "NODE", "FOLDER"], &rows)
+    }
+}
+
+impl Document for Secret {
+    const TYPE: &'static str = "agora/secret/v1";
+
+    fn text(&self, out: &mut dyn Write, style: &Style) -> io::Result<()> {
+        writeln!(out, "{}", self.secret)?;
+        writeln!(out, "  {}", style.faint(&format!("for {}, account {}", text::plain(&self.name), self.account)))?;
+        writeln!(out, "  {}", style.faint("it is not shown again"))
+    }
+}
+
+impl Document for Sellers {
+    const TYPE: &'static str = "agora/seller-list/v1";
+
+    fn text(&self, out: &mut dyn Write, style: &Style) -> io::Result<()> {
+        let row = |seller: &SellerView| [text::plain(&seller.name), seller.receiver.to_string()];
+        let rows: Vec<[String; 2]> = self.sellers.iter().map(row).collect();
+        text::table(out, style, ["SELLER", "PAID TO"], &rows)
+    }
+}
+
+impl Document for ApiKeys {
+    const TYPE: &'static str = "agora/api-key-list/v1";
+
+    fn text(&self, out: &mut dyn Write, style: &Style) -> io::Result<()> {
+        let row = |key: &ApiKeyView| {
+            [text::plain(&key.name), text::amount(key.budget), text::amount(key.used), key.account.to_string()]
+        };
+        let rows: Vec<[String; 4]> = self.keys.iter().map(row).collect();
+        text::table(out, style, ["KEY", "BUDGET", "USED", "ACCOUNT"], &rows)
+    }
+}
+
+impl Document for ApiKeyRemoved {
+    const TYPE: &'static str = "agora/api-key-removed/v1";
+
+    fn text(&self, out: &mut dyn Write, _: &Style) -> io::Result<()> {
+        writeln!(out, "API key {} is ended", text::plain(&self.name))?;
+        writeln!(out, "  back from channels  {}", text::amount(self.refunded))?;
+        writeln!(out, "  given back          {}", text::amount(self.returned))
     }
 }

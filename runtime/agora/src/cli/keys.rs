@@ -3,7 +3,7 @@
 use agora_shell::keystore::{Cost, KeyInfo, KeyKind, KeyList, KeyStore};
 use agora_shell::secret::Terminal;
 use agora_shell::{Failure, Outcome, SecretSource};
-use agora_types::key::WalletKey;
+use agora_types::key::{StatementSigner, WalletKey};
 use agora_types::{Address, Code};
 
 use super::context::Context;
@@ -49,6 +49,16 @@ impl<'a> Keys<'a> {
         let (source, _) = self.passphrase()?;
         let passphrase = source.read(&format!("the passphrase of wallet `{name}`"), &self.terminal())?;
         self.store.open_wallet(name, &passphrase)
+    }
+
+    /// The key that signs a wallet's statements, such as listings; made when it is missing.
+    ///
+    /// # Errors
+    /// The keystore's refusals, and what reading the passphrase says.
+    pub fn statements(&self, name: &str) -> Outcome<StatementSigner> {
+        let (source, cost) = self.passphrase()?;
+        let passphrase = source.read(&format!("the passphrase of wallet `{name}`"), &self.terminal())?;
+        self.store.statement_or_new(&format!("{name}-statements"), &passphrase, cost)
     }
 
     /// Every key.

@@ -2,15 +2,20 @@
 
 use std::io::{self, Write};
 
+use agora_actors::clock::{Clock as _, fresh_head};
+use agora_catalog::{Listing, ListingHost};
 use agora_shell::fetch::{self, Fetched, Fetcher, State};
 use agora_shell::output::{Document, Style};
-use agora_shell::{Failure, Outcome, text};
-use agora_types::{Code, Hash};
+use agora_shell::{Failure, Outcome, parse_amount, text};
+use agora_types::batch::Entry;
+use agora_types::{Address, Amount, Canonical as _, Code, Hash, ListingId, Prices, Signed};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::context::Context;
-use crate::control::{Listings, ModelView, Models, Offered, Request, Service};
+use super::keys::Keys;
+use crate::control::{Committed, Listings, ModelView, Models, Offered, Request, Service, Status};
+use crate::node::System;
 
 const LISTINGS_MAX: u32 = 256;
 
@@ -134,4 +139,102 @@ pub async fn fetch(context: &Context, name: Option<&str>) -> Outcome<Fetched> {
     let fetched = tokio::task::spawn_blocking(move || Fetcher::default().fetch(model, &folder, &moving)).await;
     bar.finish();
     fetched.unwrap_or_else(|_| Err(Failure::new(Code::ModelFetch, "the fetch was given up")))
+}
+
+/// A listing as it should be.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Unique for its owner.
+    pub name: String,
+    /// One line.
+    pub title: Option<String>,
+    /// OPEN for a token of a prompt.
+    pub input: String,
+    /// OPEN for a token of an answer.
+    pub output: String,
+    /// Words to find it by.
+    pub topics: Vec<String>,
+    /// The wallet that owns it.
+    pub from: String,
+}
+
+/// A listing that is offered now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Published {
+    /// Its id.
+    pub listing: ListingId,
+    /// Its name, which buyers put into `model`.
+    pub name: String,
+    /// Who owns it.
+    pub owner: Address,
+    /// OPEN for a token of a prompt.
+    pub input: Amount,
+    /// OPEN for a token of an answer.
+    pub output: Amount,
+}
+
+impl Document for Published {
+    const TYPE: &'static str = "agora/published/v1";
+
+    fn text(&self, out: &mut dyn Write, _: &Style) -> io::Result<()> {
+        writeln!(out, "{} is offered: {}", text::plain(&self.name), self.listing)?;
+        writeln!(out, "  token in   {}", text::amount(self.input))?;
+        writeln!(out, "  token out  {}", text::amount(self.output))
+    }
+}
+
+/// `agora model publish`: the money terms on the ledger, then the listing to everybody. A repeat replaces both.
+///
+/// # Errors
+/// `amount.*`, `keystore.*`, `listing.bad_terms`, the ledger's refusal; the service's.
+pub async fn publish(context: &Context, service: &dyn Service, wanted: Wanted) -> Outcome<Published> {
+    let prices = Prices {
+        input: parse_amount(&wanted.input)?,
+        cached: parse_amount(&wanted.input)?,
+        output: parse_amount(&wanted.output)?,
+        hidden: parse_amount(&wanted.output)?,
+    };
+    let keys = Keys::of(context)?;
+    let owner = keys.open(&wanted.from)?;
+    let signer = keys.statements(&wanted.from)?;
+    let status: Status = service.call(Request::Status).await?;
+    let models: Models = service.call(Request::Models).await?;
+    let base = models.models.iter().find(|model| model.base.is_none());
+    let base = base.ok_or_else(|| Failure::new(Code::EngineStopped, "the node serves no model"))?;
+    let context_max = base.context_max.unwrap_or(0);
+    let listing = Listing {
+        network: status.chain_id,
+        owner: owner.address(),
+        name: wanted.name,
+        title: wanted.title.unwrap_or_else(|| base.name.clone()),
+        description: format!("{}, offered as it is.", base.name),
+        topics: wanted.topics,
+        model_owner: owner.address(),
+        hosts: vec![ListingHost { account: status.host, key: status.host_key }],
+        base_hash: base.hash,
+        adapter_hash: None,
+        datanets: Vec::new(),
+        prices,
+        context_max,
+        output_max: (context_max / 2).max(1),
+        time: System.now(),
+    };
+    listing.check().map_err(|code| Failure::new(code, "the listing"))?;
+    let signed = Signed::sign(listing.clone(), &signer);
+    let head = fresh_head(&System, &System, owner.address());
+    let command = agora_types::command::Command::RegisterListing(listing.registration(head, signed.hash()));
+    let entry = Entry::sign(&context.genesis()?.network(), command, &owner);
+    let committed: Committed = service.call(Request::Commit { entries: vec![hex::encode(entry.to_bytes())] }).await?;
+    if let Some(number) = committed.refused.into_iter().flatten().next() {
+        let code = Code::from_number(number).unwrap_or(Code::WireUnsupported);
+        return Err(Failure::new(code, "the ledger refused the listing"));
+    }
+    let _: Listings = service.call(Request::Publish { listing: hex::encode(signed.to_bytes()) }).await?;
+    Ok(Published {
+        listing: listing.id(),
+        name: listing.name,
+        owner: listing.owner,
+        input: prices.input,
+        output: prices.output,
+    })
 }

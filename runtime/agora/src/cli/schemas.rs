@@ -2,17 +2,19 @@
 
 use agora_shell::schema::Registry;
 
+use super::call::Answer;
 use super::documents::{Balance, Deployment, NetworkList, Sent};
 use super::ledger::{AuditReport, LogBatch};
-use super::model::ModelList;
+use super::model::{ModelList, Published};
 use super::receipt::{Call, Export, Exported, ReceiptList};
 use super::verify::VerdictDocument;
-use crate::control::{AgentLine, AgentStep, AgentStopped, Agents, Stopping};
+use crate::control::{AgentLine, AgentStep, AgentStopped, Agents, ApiKeyRemoved, ApiKeys, Secret, Sellers, Stopping};
 
 /// The types that commands write, with the shell's.
 pub fn registry() -> Registry {
     Registry::of_shell()
         .with::<crate::demo::DemoReport>()
+        .with::<Answer>()
         .with::<Balance>()
         .with::<Sent>()
         .with::<Deployment>()
@@ -21,6 +23,11 @@ pub fn registry() -> Registry {
         .with::<AgentStep>()
         .with::<AgentStopped>()
         .with::<Stopping>()
+        .with::<Secret>()
+        .with::<Sellers>()
+        .with::<ApiKeys>()
+        .with::<ApiKeyRemoved>()
+        .with::<Published>()
         .with::<NetworkList>()
         .with::<ModelList>()
         .with::<ReceiptList>()

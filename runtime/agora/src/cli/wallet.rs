@@ -8,7 +8,7 @@ use super::context::Context;
 use super::documents::{Balance, Sent};
 use super::keys::Keys;
 use super::payment::Payment;
-use crate::control::{Account, Request, Service};
+use crate::control::{Account, Request, Secret, Service};
 
 /// `agora wallet balance` and `agora ledger balance`.
 ///
@@ -78,4 +78,23 @@ pub async fn send(
     let payment = Payment::sign(&context.genesis()?, &key, to, amount)?;
     payment.commit(service).await?;
     Ok(sent(Some(&payment)))
+}
+
+/// `agora payment key add`: the key, then its money. A key whose funding fails stays; it is funded with `agora wallet send`.
+///
+/// # Errors
+/// As [`send`]; the service's.
+pub async fn add_key(
+    context: &Context,
+    service: &dyn Service,
+    name: String,
+    budget: Amount,
+    paying: &Paying,
+) -> Outcome<Secret> {
+    context.allow(budget)?;
+    context.confirm(&format!("Fund API key `{name}` with {budget} OPEN?"), paying.yes)?;
+    let key = Keys::of(context)?.open(&paying.from)?;
+    let made: Secret = service.call(Request::ApiKeyAdd { name, budget }).await?;
+    Payment::sign(&context.genesis()?, &key, made.account, budget)?.commit(service).await?;
+    Ok(made)
 }

@@ -32,6 +32,8 @@ pub struct Status {
     pub listings: u64,
     /// Deployed agents.
     pub agents: u64,
+    /// The address of the port that others pay at, if there is one.
+    pub http: Option<String>,
     /// The account that this node serves calls with.
     pub host: Address,
     /// The key that signs the host's quotes and receipts.
@@ -58,6 +60,42 @@ pub struct Account {
     pub balance: Amount,
     /// What it can spend now: without reservations and what has not vested.
     pub available: Amount,
+}
+
+/// What became of a single payment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum SinglePayment {
+    /// It was never held, or its hold ended unpaid and is forgotten.
+    Unknown,
+    /// It is held, or was and is remembered.
+    Held {
+        /// What its payer signed.
+        digest: Hash,
+        /// Will be paid.
+        payee: Address,
+        /// Most that may be posted.
+        max: Amount,
+        /// Who posts or releases it.
+        settler: Address,
+        /// The hold ends by itself.
+        expires_at: Timestamp,
+        /// False: it was released.
+        open: bool,
+    },
+    /// Money moved.
+    Posted {
+        /// Was paid.
+        payee: Address,
+        /// How much.
+        amount: Amount,
+        /// Who posted it.
+        settler: Address,
+        /// The batch in which it was posted.
+        seq: u64,
+        /// What its payer signed.
+        digest: Hash,
+    },
 }
 
 /// Batches of the log, each the hex of a canonical batch.
@@ -290,6 +328,15 @@ pub enum AgentStep {
         /// What it cost.
         charge: Amount,
     },
+    /// A request over HTTP has its end.
+    Fetched {
+        /// Host and port.
+        host: String,
+        /// The answer's status; absent when there is no answer.
+        status: Option<u16>,
+        /// What was paid for it.
+        paid: Amount,
+    },
     /// The agent wrote a line into its log.
     Logged {
         /// It.
@@ -313,4 +360,62 @@ pub struct AgentAnswer {
     pub calls: Vec<CallId>,
     /// What they cost.
     pub spent: Amount,
+}
+
+/// A secret that is shown once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Secret {
+    /// For whom.
+    pub name: String,
+    /// The secret itself.
+    pub secret: String,
+    /// The account that belongs to it.
+    pub account: Address,
+}
+
+/// One seller that a facilitator knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SellerView {
+    /// Its name.
+    pub name: String,
+    /// The account that it is paid to.
+    pub receiver: Address,
+}
+
+/// Sellers that a facilitator knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sellers {
+    /// By name.
+    pub sellers: Vec<SellerView>,
+}
+
+/// One API key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApiKeyView {
+    /// Its name.
+    pub name: String,
+    /// Its account.
+    pub account: Address,
+    /// What its calls may cost in all.
+    pub budget: Amount,
+    /// Spent or set aside of it.
+    pub used: Amount,
+}
+
+/// API keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApiKeys {
+    /// By name.
+    pub keys: Vec<ApiKeyView>,
+}
+
+/// An API key that was ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApiKeyRemoved {
+    /// Its name.
+    pub name: String,
+    /// Back from channels.
+    pub refunded: Amount,
+    /// Given back in all.
+    pub returned: Amount,
 }

@@ -1,6 +1,6 @@
 //! Requests to a node.
 
-use agora_types::{Address, CallId};
+use agora_types::{Address, Amount, CallId, Hash};
 use serde::{Deserialize, Serialize};
 
 /// One request. Its answer's type stands beside it.
@@ -19,6 +19,13 @@ pub enum Request {
     Account {
         /// Whose.
         address: Address,
+    },
+    /// What became of a single payment: [`SinglePayment`](super::SinglePayment).
+    Payment {
+        /// Who signed it.
+        payer: Address,
+        /// Its nonce among all of the payer's; of a Permit2 payment keccak256("permit2" ‖ nonce).
+        nonce: Hash,
     },
     /// Batches of the log: [`LogPage`](super::LogPage).
     Batches {
@@ -54,6 +61,41 @@ pub enum Request {
         words: String,
         /// At most 256.
         limit: u32,
+    },
+    /// Announces a signed listing whose registration is on the ledger: [`Listings`](super::Listings) of one.
+    Publish {
+        /// The hex of a signed `agora/listing/v1`.
+        listing: String,
+    },
+    /// Makes a token for a seller that settles through this node's facilitator: [`Secret`](super::Secret).
+    SellerAdd {
+        /// Its name.
+        name: String,
+        /// The account that it is paid to.
+        receiver: Address,
+    },
+    /// All sellers: [`Sellers`](super::Sellers).
+    Sellers,
+    /// Ends a seller's token: [`Sellers`](super::Sellers) of one.
+    SellerRemove {
+        /// Its name.
+        name: String,
+    },
+    /// Makes an API key: [`Secret`](super::Secret), with the account that the caller funds.
+    ApiKeyAdd {
+        /// Its name.
+        name: String,
+        /// What its calls may cost in all.
+        budget: Amount,
+    },
+    /// All API keys: [`ApiKeys`](super::ApiKeys).
+    ApiKeys,
+    /// Ends an API key, takes its unspent deposits back and returns its balance: [`ApiKeyRemoved`](super::ApiKeyRemoved).
+    ApiKeyRemove {
+        /// Its name.
+        name: String,
+        /// Who gets what is left.
+        to: Address,
     },
     /// Models that this node serves: [`Models`](super::Models).
     Models,

@@ -204,6 +204,7 @@ impl Stage {
                 }
             }
             AgentStep::Receipted { charge, .. } => self.say(&format!("  settled: {}", open(*charge))),
+            AgentStep::Fetched { host, paid, .. } => self.say(&format!("  asked {host}, paid {}", open(*paid))),
             AgentStep::Logged { line } => self.say(&format!("  log ({}): {}", line.level, line.text)),
             AgentStep::Answered { .. } => {}
         }

@@ -55,6 +55,8 @@ pub struct NodeKeys {
     pub receipt: Arc<StatementSigner>,
     /// Signs checkpoints.
     pub checkpoint: Arc<StatementSigner>,
+    /// Holds and posts payments as a facilitator.
+    pub operator: Arc<WalletKey>,
 }
 
 /// A fault as a command says it.
@@ -213,6 +215,7 @@ impl Network {
             host: Arc::new(store.open_wallet(HOST, &self.passphrase)?),
             receipt: Arc::new(store.open_statement(HOST_RECEIPT, &self.passphrase)?),
             checkpoint: Arc::new(store.open_statement(CHECKPOINT, &self.passphrase)?),
+            operator: Arc::new(store.open_wallet(OPERATOR, &self.passphrase)?),
         })
     }
 }

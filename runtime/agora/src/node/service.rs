@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use agora_actors::agent::{self, AgentsHandle};
 use agora_actors::node::Handles;
+use agora_catalog::Listing;
 use agora_economy::ports::ledger::Ledger as _;
 use agora_economy::ports::log::Index;
 use agora_inference_api::Engine;
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 
 use super::follow::follow;
 use super::network::refused;
+use super::shops::Shops;
 use super::view;
 use crate::control::{
     Account, AgentLogs, AgentStopped, Agents, Committed, Deployed, Listings, LogPage, Models, ReceiptPage, ReceiptRow,
@@ -56,6 +58,8 @@ pub(super) struct NodeService {
     pub(super) pid: Option<u32>,
     /// Since when.
     pub(super) since: Instant,
+    /// What is sold over HTTP, on a running node.
+    pub(super) shops: Option<Arc<Shops>>,
     /// Rung by a request to stop.
     pub(super) stop: Arc<Notify>,
 }
@@ -104,6 +108,7 @@ impl NodeService {
             supply,
             listings,
             agents: agent::count(self.handles.buyer.journal.as_ref()).await? as u64,
+            http: self.shops.as_ref().and_then(|shops| shops.address()),
             host: self.host.0,
             host_key: self.host.1,
             checkpoint_key: verifier_key(genesis.chain_id, genesis.checkpoint_key).to_string(),
@@ -209,6 +214,21 @@ impl NodeService {
         Ok(Listings { listings: found.iter().map(|listing| view::offered(listing.payload())).collect() })
     }
 
+    fn shops(&self) -> Outcome<&Shops> {
+        let absent = || failed(Code::NodeNotRunning, format!("network {} has no running node", self.genesis.name));
+        self.shops.as_deref().ok_or_else(absent)
+    }
+
+    /// Announces a listing that the ledger names.
+    async fn publish(&self, text: &str) -> Answered<Listings> {
+        let malformed = |what: String| failed(Code::WireMalformed, format!("the listing: {what}"));
+        let bytes = hex::decode(text.trim_start_matches("0x")).map_err(|error| malformed(error.to_string()))?;
+        let signed = Signed::<Listing>::from_bytes(&bytes).map_err(|error| malformed(error.to_string()))?;
+        let offered = view::offered(signed.payload());
+        self.handles.directory.publish(signed).await?;
+        Ok(Listings { listings: vec![offered] })
+    }
+
     fn agents_handle(&self) -> Outcome<&AgentsHandle> {
         let absent = || failed(Code::NodeNotRunning, format!("network {} has no running node", self.genesis.name));
         self.handles.agents.as_ref().ok_or_else(absent)
@@ -252,11 +272,21 @@ impl NodeService {
             Request::Status => json(&self.status().await?)?,
             Request::Commit { entries } => json(&self.commit(entries).await?)?,
             Request::Account { address } => json(&self.account(address).await?)?,
+            Request::Payment { payer, nonce } => {
+                json(&view::payment(self.handles.ledger.payment(payer, nonce).await?))?
+            }
             Request::Batches { from, limit } => json(&self.batches(from, limit).await?)?,
             Request::Receipts { payer, before, limit } => json(&self.receipts(payer, before, limit).await?)?,
             Request::ReceiptOf { call } => json(&self.receipt_of(call).await?)?,
             Request::Export { index, disclose } => json(&self.export(index, disclose).await?)?,
             Request::Listings { words, limit } => json(&self.listings(&words, limit).await?)?,
+            Request::Publish { listing } => json(&self.publish(&listing).await?)?,
+            Request::SellerAdd { name, receiver } => json(&self.shops()?.add_seller(name, receiver).await?)?,
+            Request::Sellers => json(&self.shops()?.sellers().await?)?,
+            Request::SellerRemove { name } => json(&self.shops()?.remove_seller(&name).await?)?,
+            Request::ApiKeyAdd { name, budget } => json(&self.shops()?.add_key(name, budget).await?)?,
+            Request::ApiKeys => json(&self.shops()?.keys().await?)?,
+            Request::ApiKeyRemove { name, to } => json(&self.shops()?.remove_key(name, to).await?)?,
             Request::Models => {
                 let models = self.engine.as_deref().map_or_else(Vec::new, view::models);
                 json(&Models { models })?

@@ -3,10 +3,12 @@
 use agora_actors::agent::record::Status;
 use agora_actors::agent::{self, Step};
 use agora_catalog::Listing;
+use agora_economy::ports::ledger::Payment;
+use agora_economy::{HeldPayment, PaymentRecord, PendingState};
 use agora_inference_api::Engine;
 use agora_types::Hash;
 
-use crate::control::{AgentLine, AgentStatus, AgentStep, AgentView, ModelView, Offered};
+use crate::control::{AgentLine, AgentStatus, AgentStep, AgentView, ModelView, Offered, SinglePayment};
 
 pub(super) fn agent(view: agent::AgentView) -> AgentView {
     let record = view.record;
@@ -79,9 +81,24 @@ pub(super) fn step(step: Step) -> Option<AgentStep> {
         Step::Opened { call, authorised } => AgentStep::Opened { call, authorised },
         Step::Text { text, tokens, spent, authorised } => AgentStep::Text { text, tokens, spent, authorised },
         Step::Receipted { call, index, charge } => AgentStep::Receipted { call, index, charge },
+        Step::Fetched { host, status, paid } => AgentStep::Fetched { host, status, paid },
         Step::Logged { number, time, level, text } => {
             AgentStep::Logged { line: AgentLine { number, time, level: level.to_owned(), text } }
         }
         Step::Ended(_) => return None,
     })
+}
+
+/// A single payment as it is told.
+pub(super) fn payment(found: Option<Payment>) -> SinglePayment {
+    match found {
+        None => SinglePayment::Unknown,
+        Some(Payment::Posted(PaymentRecord { payee, amount, settler, seq, digest })) => {
+            SinglePayment::Posted { payee, amount, settler, seq, digest }
+        }
+        Some(Payment::Held(HeldPayment { digest, payee, max, settler, expires_at, state })) => {
+            let open = state == PendingState::Open;
+            SinglePayment::Held { digest, payee, max, settler, expires_at, open }
+        }
+    }
 }

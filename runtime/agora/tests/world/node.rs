@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use agora::control::*;
-use agora_economy::Sequencer;
+use agora_economy::ports::log::payment_key;
 use agora_economy::testkit::{HOST, Kit, PAYER, key};
+use agora_economy::{HeldPayment, PaymentRecord, PendingState, Sequencer};
 use agora_shell::{Failure, Outcome};
 use agora_types::batch::Entry;
 use agora_types::{Address, Amount, CallId, Canonical as _, Code, Hash, Prices, Timestamp};
@@ -98,6 +99,22 @@ impl FakeNode {
         json(Committed { refused: answers.into_iter().map(|answer| answer.err().map(Code::number)).collect() })
     }
 
+    fn payment(&self, payer: Address, nonce: Hash) -> SinglePayment {
+        let kit = self.kit.lock().unwrap();
+        if let Some(bytes) = kit.payments.get(&payment_key(&payer, &nonce)) {
+            let record = PaymentRecord::from_bytes(bytes).unwrap();
+            let PaymentRecord { payee, amount, settler, seq, digest } = record;
+            return SinglePayment::Posted { payee, amount, settler, seq, digest };
+        }
+        match kit.economy().held_payment(payer, nonce) {
+            None => SinglePayment::Unknown,
+            Some(HeldPayment { digest, payee, max, settler, expires_at, state }) => {
+                let open = state == PendingState::Open;
+                SinglePayment::Held { digest, payee, max, settler, expires_at, open }
+            }
+        }
+    }
+
     fn batches(&self, from: u64, limit: u32) -> Outcome<Value> {
         let kit = self.kit.lock().unwrap();
         let lie_from = self.faults.lock().unwrap().lie_from;
@@ -135,6 +152,7 @@ impl FakeNode {
             supply: kit.genesis.supply().unwrap(),
             listings: 1,
             agents: 1,
+            http: None,
             host: host_address(),
             host_key: Kit::host_signer().public(),
             checkpoint_key: String::new(),
@@ -165,6 +183,7 @@ impl FakeNode {
                 let balance = Amount::from_atoms(self.kit.lock().unwrap().balance(&address));
                 json(Account { address, exists: !balance.is_zero(), balance, available: balance })
             }
+            Request::Payment { payer, nonce } => json(self.payment(payer, nonce)),
             Request::Batches { from, limit } => self.batches(from, limit),
             Request::Receipts { limit, .. } => self.receipts(limit),
             Request::ReceiptOf { call } if call == CallId::ZERO => json(ReceiptPage { receipts: Vec::new(), size: 1 }),
@@ -177,6 +196,27 @@ impl FakeNode {
                 let fits = words.is_empty() || words == "kit";
                 json(Listings { listings: fits.then(Self::offered).into_iter().collect() })
             }
+            Request::SellerAdd { name, receiver } => {
+                json(Secret { name, secret: "agora-seller-test".to_owned(), account: receiver })
+            }
+            Request::Sellers | Request::SellerRemove { .. } => {
+                json(Sellers { sellers: vec![SellerView { name: "shop".to_owned(), receiver: main_address() }] })
+            }
+            Request::ApiKeyAdd { name, .. } => {
+                json(Secret { name, secret: "agora-test".to_owned(), account: host_address() })
+            }
+            Request::ApiKeys => json(ApiKeys {
+                keys: vec![ApiKeyView {
+                    name: "app".to_owned(),
+                    account: host_address(),
+                    budget: Amount::from_open(1),
+                    used: Amount::ZERO,
+                }],
+            }),
+            Request::ApiKeyRemove { name, .. } => {
+                json(ApiKeyRemoved { name, refunded: Amount::ZERO, returned: Amount::ZERO })
+            }
+            Request::Publish { .. } => json(Listings { listings: vec![Self::offered()] }),
             Request::Models => json(Models {
                 models: vec![ModelView {
                     name: "base".to_owned(),

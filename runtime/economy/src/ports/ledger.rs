@@ -82,6 +82,9 @@ pub trait Ledger: Send + Sync {
     /// [`Authorization::key`]: agora_types::authorization::Authorization::key
     fn payment(&self, payer: Address, nonce: Hash) -> Pending<'_, Option<Payment>>;
 
+    /// What claims gathered for a receiver and nobody settled yet.
+    fn unsettled(&self, receiver: Address) -> Pending<'_, Amount>;
+
     /// A leaf of the receipt log.
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>>;
 }

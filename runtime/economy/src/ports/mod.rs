@@ -2,8 +2,10 @@
 //! [`memory`] keeps log and state in memory, for simulation and tests.
 
 pub mod bus;
+pub mod http;
 pub mod ledger;
 pub mod log;
 pub mod memory;
+pub mod pay;
 pub mod state;
 pub mod tiles;

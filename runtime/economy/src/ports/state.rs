@@ -37,6 +37,14 @@ pub enum Table {
     AgentLogs = 7,
     /// What opens the commitments of a buyer's receipts, by payer ‖ call id. Kept until somebody removes it.
     Openings = 8,
+    /// Sellers that a facilitator knows, by the SHA-256 of their tokens.
+    Sellers = 9,
+    /// What a till remembers: channels by `c` ‖ id, answered payments by `p` ‖ payer ‖ key.
+    Till = 10,
+    /// API keys of the gateway, by the SHA-256 of the key.
+    ApiKeys = 11,
+    /// What was signed for answers over HTTP: purchases by `p` ‖ payer ‖ id, channels by `c` ‖ payer ‖ channel.
+    Spent = 12,
 }
 
 /// One change of a table.

@@ -10,7 +10,9 @@ use super::host::FakeHost;
 use super::{component, manifest, message, sandbox};
 
 fn load(bytes: &[u8]) -> Result<Arc<dyn Program>, AgentError> {
-    sandbox().load(bytes, &manifest("hostile"))
+    let mut manifest = manifest("hostile");
+    manifest.serve = None;
+    sandbox().load(bytes, &manifest)
 }
 
 fn refused(bytes: &[u8], words: &str) {
@@ -152,16 +154,50 @@ async fn an_answer_that_points_outside_is_a_trap() {
     assert!([Code::AgentTrapped, Code::AgentTooLarge].contains(&error.code), "{error}");
 }
 
-#[test]
-fn a_component_that_serves_sells() {
+/// A component with a `serve` that takes and gives these records.
+fn serving(request: &str, response: &str) -> Vec<u8> {
+    // A text or a list is a pointer and a length.
+    let flat = " i32 i32".repeat(request.matches("(field ").count());
     let module = format!(
         "(memory (export \"mem\") 1) {HANDLE} unreachable) \
-         (func (export \"serve\") (param i32 i32) (result i32) unreachable)"
+         (func (export \"serve\") (param{flat}) (result i32) unreachable)"
     );
-    let serve = r#"(func $s (param "request" (list u8)) (result (result (list u8) (error string)))
-        (canon lift (core func $i "serve") (memory $i "mem") (realloc (func $i "realloc"))))
-        (export "serve" (func $s))"#;
-    assert!(load(&around(&module, serve)).expect("a seller").sells());
-    let plain = format!("(memory (export \"mem\") 1) {HANDLE} unreachable)");
-    assert!(!load(&around(&plain, "")).expect("an agent").sells());
+    let more = format!(
+        r#"(type $request' (record {request})) (export $request "request" (type $request'))
+        (type $response' (record {response})) (export $response "response" (type $response'))
+        (func $s (param "request" $request) (result (result $response (error string)))
+            (canon lift (core func $i "serve") (memory $i "mem") (realloc (func $i "realloc"))))
+        (export "serve" (func $s))"#
+    );
+    around(&module, &more)
+}
+
+const REQUEST: &str = r#"(field "id" string) (field "payer" string) (field "price-paid" string) (field "method" string)
+    (field "path" string) (field "query" string) (field "content-type" string) (field "body" (list u8))"#;
+const RESPONSE: &str = r#"(field "status" u16) (field "content-type" string) (field "body" (list u8))"#;
+
+#[test]
+fn a_component_that_serves_sells() {
+    let plain = around(&format!("(memory (export \"mem\") 1) {HANDLE} unreachable)"), "");
+    assert!(!load(&plain).expect("an agent").sells());
+    assert!(sandbox().load(&serving(REQUEST, RESPONSE), &manifest("hostile")).expect("a seller").sells());
+    // A component may serve and its manifest sell nothing.
+    assert!(load(&serving(REQUEST, RESPONSE)).expect("a seller").sells());
+}
+
+#[test]
+fn a_manifest_that_sells_what_the_component_does_not_serve_is_refused() {
+    let plain = around(&format!("(memory (export \"mem\") 1) {HANDLE} unreachable)"), "");
+    let Err(error) = sandbox().load(&plain, &manifest("hostile")) else { panic!("it was loaded") };
+    assert_eq!(error.code, Code::AgentBadComponent, "{error}");
+    assert!(error.what.contains("agent.toml has [serve], and the component exports no `serve`"), "{error}");
+}
+
+#[test]
+fn a_serve_of_another_shape_is_no_serve_of_this_world() {
+    let narrow = RESPONSE.replace("u16", "u8");
+    let short = REQUEST.replace(r#"(field "query" string)"#, "");
+    for (request, response) in [(REQUEST, narrow.as_str()), (&short, RESPONSE)] {
+        refused(&serving(request, response), "serve");
+    }
 }

@@ -26,6 +26,7 @@ fn each_interface_needs_its_grant() {
     check(|grants| grants.market = None, "market", "market");
     check(|grants| grants.inference = None, "inference", "inference");
     check(|grants| grants.key_value = None, "key-value", "key_value");
+    check(|grants| grants.http = None, "http", "http");
     check(|grants| grants.log = None, "log", "log");
     check(|grants| grants.clock = None, "clock", "clock");
     // The researcher reads its budget.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 use agora_sandbox_api::{
-    AgentError, AgentHost, Ask, Batch, Budget, Ended, Level, Offer, Pending, QuoteHandle, QuoteTerms, ReceiptView,
-    StreamHandle,
+    AgentError, AgentHost, Ask, Batch, Budget, Ended, HttpRequest, HttpResponse, Level, Offer, Paid, Pending,
+    QuoteHandle, QuoteTerms, ReceiptView, StreamHandle,
 };
 use agora_types::{Address, Amount, Code, Hash, ListingId, Prices, Timestamp};
 
@@ -22,6 +22,7 @@ pub(crate) struct Seen {
     pub batch_sizes: Vec<u32>,
     pub(crate) kept: BTreeMap<String, Vec<u8>>,
     pub(crate) log: Vec<(Level, String)>,
+    pub(crate) fetched: Vec<HttpRequest>,
     /// Tokens delivered on each stream; none after the end.
     streams: Vec<Option<usize>>,
 }
@@ -83,6 +84,30 @@ impl FakeHost {
 
 fn ready<'a, T: Send + 'a>(value: Result<T, AgentError>) -> Pending<'a, T> {
     Box::pin(std::future::ready(value))
+}
+
+/// What stands at a URL: its path says how it is answered.
+fn answered(request: &HttpRequest) -> Result<HttpResponse, AgentError> {
+    let path = request.url.rsplit('/').next().unwrap_or_default();
+    let (what, amount) = path.split_once('=').unwrap_or((path, "0"));
+    let amount = amount.parse::<usize>().expect("a number");
+    let paid = Paid {
+        amount: Amount::from_atoms(amount as u128),
+        payee: Address::ZERO,
+        network: None,
+        transaction: "0x01".to_owned(),
+        receipt: Some("leaf".to_owned()),
+    };
+    let headers = vec![("content-type".to_owned(), "text/plain".to_owned())];
+    let answer = |status, body: Vec<u8>, paid| Ok(HttpResponse { status, headers, body, paid });
+    match what {
+        "large" => answer(200, vec![b'x'; amount], None),
+        "moved" => answer(302, Vec::new(), None),
+        "paid" if amount as u128 <= request.max_spend.atoms() => answer(200, b"bought".to_vec(), Some(paid)),
+        "paid" => answer(402, b"pay first".to_vec(), None),
+        "refused" => Err(AgentError::new(Code::AgentOverBudget, "the budget")),
+        _ => answer(200, b"free".to_vec(), None),
+    }
 }
 
 /// Ten tokens are asked, and at most as many answered as the question allows.
@@ -157,6 +182,11 @@ impl AgentHost for FakeHost {
     fn close(&self, stream: StreamHandle) -> Pending<'_, ()> {
         self.seen().closed.push(stream);
         ready(Ok(()))
+    }
+
+    fn fetch<'a>(&'a self, request: &'a HttpRequest) -> Pending<'a, HttpResponse> {
+        self.seen().fetched.push(request.clone());
+        ready(answered(request))
     }
 
     fn get<'a>(&'a self, key: &'a str) -> Pending<'a, Option<Vec<u8>>> {

@@ -3,11 +3,13 @@
 mod cache;
 mod components;
 mod deny;
+mod fetching;
 mod figures;
 mod greedy;
 mod host;
 mod lying;
 mod researcher;
+mod selling;
 mod streams;
 
 use std::path::PathBuf;

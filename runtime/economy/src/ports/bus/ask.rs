@@ -17,6 +17,33 @@ pub enum Ask {
     /// Give back what is unspent.
     #[n(1)]
     Refund(#[n(0)] Box<RefundAsk>),
+    /// How many tokens is this, and how many may the answer have? For a price without a promise.
+    #[n(2)]
+    Count(#[n(0)] Box<CountAsk>),
+}
+
+/// Asks for the size of a request, before anybody is known to pay.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CountAsk {
+    /// What would be called.
+    #[n(0)]
+    pub listing: ListingId,
+    /// The request, at most 32 KiB.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub request: Vec<u8>,
+}
+
+/// The size of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Counted {
+    /// Tokens of the prompt.
+    #[n(0)]
+    pub input: u64,
+    /// Most tokens of the answer.
+    #[n(1)]
+    pub output: u64,
 }
 
 /// Asks for a quote. The host counts the prompt's tokens, so it needs the request itself.
@@ -44,7 +71,7 @@ pub struct RefundAsk {
     /// The channel.
     #[n(0)]
     pub config: ChannelConfig,
-    /// Signed for exactly what is claimed, as in x402: it proves that the payer's authorizer asks.
+    /// Signed for what the buyer was told is charged, at least what is claimed: the payer's authorizer asks.
     #[n(1)]
     pub voucher: Voucher,
 }
@@ -61,6 +88,9 @@ pub enum Reply {
     /// Why not.
     #[n(2)]
     Failed(#[n(0)] Failed),
+    /// The size.
+    #[n(3)]
+    Counted(#[n(0)] Counted),
 }
 
 impl Canonical for Ask {
@@ -81,7 +111,10 @@ impl Ask {
             Self::Quote(quote) if quote.request.len() > DATA_BYTES_MAX => {
                 Err(BusError::new(Code::WireTooLarge, format!("request of {} bytes", quote.request.len())))
             }
-            Self::Quote(_) | Self::Refund(_) => Ok(ask),
+            Self::Count(count) if count.request.len() > DATA_BYTES_MAX => {
+                Err(BusError::new(Code::WireTooLarge, format!("request of {} bytes", count.request.len())))
+            }
+            Self::Quote(_) | Self::Refund(_) | Self::Count(_) => Ok(ask),
         }
     }
 }

@@ -4,9 +4,11 @@
 //! [`Body::Final`] or [`Body::Failed`]. The host writes accepted and spent amounts down before it sends the chunk that
 //! they pay for, so a crash leaves the buyer at most one window behind.
 
+use agora_types::authorization::Single;
 use agora_types::batch::Entry;
 use agora_types::channel::{ChannelConfig, Voucher};
-use agora_types::{Amount, CallId, Canonical, ChannelId, Code, Hash, QuoteId, Timestamp, cbor};
+use agora_types::eip712::Network;
+use agora_types::{Address, Amount, CallId, Canonical, ChannelId, Code, Hash, QuoteId, Timestamp, cbor};
 use minicbor::{Decode, Encode};
 
 use super::{BusError, FRAME_BYTES_MAX};
@@ -89,6 +91,37 @@ pub struct Open {
     /// Chunks that may be sent before the first credit.
     #[n(7)]
     pub credit: u64,
+    /// The single payment that pays instead of a channel; `channel` and `voucher` only name it then.
+    #[n(8)]
+    pub single: Option<Single>,
+}
+
+impl Open {
+    /// An opening that a single payment pays: it is named as a channel of its own.
+    pub fn with_single(self, network: &Network, host: Address, single: Single) -> Self {
+        let (channel, voucher) = (single.as_channel(network, host), single.as_voucher(network, host));
+        Self { channel, voucher, deposit: None, single: Some(single), ..self }
+    }
+
+    /// Succeeds when the payer signed what pays this call: voucher or single payment.
+    ///
+    /// # Errors
+    /// `channel.channel_id_mismatch`, `channel.voucher_signature`.
+    pub fn check_consent(&self, network: &Network) -> Result<(), Code> {
+        if self.voucher.channel_id != self.channel.id(network) {
+            return Err(Code::ChannelIdMismatch);
+        }
+        let signed = match &self.single {
+            None => self.voucher.verify(network, &self.channel.payer_authorizer).is_ok(),
+            Some(single) => {
+                let host = self.channel.receiver_authorizer;
+                self.channel == single.as_channel(network, host)
+                    && self.voucher == single.as_voucher(network, host)
+                    && single.verify(network).is_ok()
+            }
+        };
+        if signed { Ok(()) } else { Err(Code::VoucherSignature) }
+    }
 }
 
 /// A piece of the answer. Token counts and `spent` are those since the stream began.
