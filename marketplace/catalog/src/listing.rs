@@ -2,7 +2,7 @@
 
 use agora_types::command::{DatanetShare, HOSTS_MAX, Head, NAME_SIZE_MAX, RegisterListing};
 use agora_types::key::StatementKey;
-use agora_types::{Address, Canonical, Code, DatanetId, Hash, ListingId, Prices, Timestamp};
+use agora_types::{Address, Amount, Canonical, Code, DatanetId, Hash, ListingId, Prices, Timestamp, Usage};
 use minicbor::{Decode, Encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -120,6 +120,12 @@ impl Listing {
             && self.output_max > 0
             && self.output_max <= self.context_max;
         if good { Ok(()) } else { Err(Code::ListingTerms) }
+    }
+
+    /// What the dearest call costs: a full context of which the longest answer is a part. `None` where that is no amount.
+    pub fn charge_max(&self) -> Option<Amount> {
+        let (input, output) = (self.context_max.saturating_sub(self.output_max), self.output_max);
+        self.prices.charge(&Usage { input, output, ..Usage::default() })
     }
 
     /// The command that puts this listing's money terms on the ledger; `terms` is the hash of the signed listing.

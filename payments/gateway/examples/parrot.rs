@@ -4,6 +4,7 @@
 //! `parrot`.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use agora_economy::ports::pay::{
 use agora_gateway::{Bounds, PublicPort, Services};
 use agora_inference_api::Request;
 use agora_types::{Address, Amount, CallId, Code, Hash, Usage};
-use agora_x402::wire::SettleResponse;
+use agora_x402::wire::{PaymentPayload, SettleResponse};
 
 struct Parrot;
 
@@ -35,6 +36,15 @@ impl Models for Parrot {
             output_max: 512,
         };
         Box::pin(async { Ok(vec![card]) })
+    }
+
+    fn probe<'a>(
+        &'a self,
+        _: Option<&'a str>,
+        _: &'a PricedRequest,
+        _: Option<&'a PaymentPayload>,
+    ) -> Pending<'a, Admission<Infallible>> {
+        Box::pin(async { Err(Trouble::new(Code::WireUnsupported, "the parrot takes keys only")) })
     }
 
     fn open<'a>(

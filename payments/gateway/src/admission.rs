@@ -7,7 +7,8 @@ use agora_types::Code;
 use agora_x402::header::{self, HeaderDocument};
 use agora_x402::wire::{PaymentPayload, PaymentRequired, SettleResponse, WireError};
 
-use crate::errors::{Failure, Style, malformed, status};
+use crate::agents::{called, receipted};
+use crate::errors::{Failure, Style, code_of, malformed, status};
 
 /// The protocol's headers, as HTTP libraries spell them.
 pub(crate) const PAYMENT_SIGNATURE: HeaderName = HeaderName::from_static("payment-signature");
@@ -103,10 +104,11 @@ fn unpaid(required: &PaymentRequired, response: Option<&SettleResponse>, style: 
         Style::Document => answer.json(required),
         Style::Page => answer.content_type("text/html; charset=utf-8").body(page(required)),
         Style::OpenAi => {
-            let reason = required.error.as_deref().unwrap_or("no payment was sent");
-            let message = format!("payment required ({reason}): pay with HTTP 402 (x402), or give an API key");
-            let failure = Failure::with(402, Code::CallNotHeld, message);
-            answer.json(failure.openai())
+            let why = required.error.as_deref();
+            let code = why.and_then(|why| why.parse().ok()).and_then(code_of).unwrap_or(Code::PaymentRequired);
+            let why = why.unwrap_or("no payment was sent");
+            let message = format!("payment required ({why}): pay with HTTP 402 (x402), or give an API key");
+            answer.json(Failure::with(402, code, message).openai())
         }
     };
     let headers = answer.headers_mut();
@@ -128,9 +130,18 @@ fn replayed(answered: Answered, style: Style) -> HttpResponse {
             Failure::new(Code::PendingPosted, message).answer(style)
         }
     };
-    answer.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    repeated(answer.headers_mut());
     paid(answer.headers_mut(), Some(&answered.response));
+    if let Some(receipt) = &answered.receipt {
+        receipted(answer.headers_mut(), receipt);
+        called(answer.headers_mut(), receipt.call);
+    }
     answer
+}
+
+/// Marks an answer as said before.
+pub(crate) fn repeated(headers: &mut HeaderMap) {
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
 }
 
 /// A kept answer, as it was.

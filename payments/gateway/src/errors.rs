@@ -143,7 +143,7 @@ pub(crate) fn status(number: u16) -> StatusCode {
 }
 
 /// Our code for a reason: several codes may share a text, the first is the one.
-fn code_of(reason: Reason) -> Option<Code> {
+pub(crate) fn code_of(reason: Reason) -> Option<Code> {
     if let Reason::Agora(code) = reason {
         return Some(code);
     }

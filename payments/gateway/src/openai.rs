@@ -9,6 +9,7 @@ mod ask;
 mod events;
 mod given;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,7 @@ use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use agora_economy::ports::pay::{Completion, Ended, Kept, Means, ModelCard, Models};
 use agora_types::Code;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -34,8 +36,8 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
     config
         .route("/v1/models", web::get().to(models))
         .route("/v1/models/{id:.*}", web::get().to(model))
-        .route("/v1/chat/completions", web::post().to(chat))
-        .route("/v1/completions", web::post().to(text));
+        .service(web::resource("/v1/chat/completions").route(web::post().to(chat)).route(web::get().to(probe)))
+        .service(web::resource("/v1/completions").route(web::post().to(text)).route(web::get().to(probe)));
 }
 
 async fn models(shared: Data<Shared>) -> HttpResponse {
@@ -62,6 +64,33 @@ async fn chat(request: HttpRequest, payload: Payload, shared: Data<Shared>) -> H
 
 async fn text(request: HttpRequest, payload: Payload, shared: Data<Shared>) -> HttpResponse {
     complete(Kind::Text, &request, payload, &shared).await.unwrap_or_else(|turned| turned.answer(Style::OpenAi))
+}
+
+/// A completion's price depends on its request, so a GET tells what the dearest one costs. Stock clients ask in this way
+/// before they ask for a channel's refund.
+async fn probe(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
+    match probed(&request, &shared).await {
+        Ok(nothing) => match nothing {},
+        Err(turned) => turned.answer(admission::style_of(request.headers())),
+    }
+}
+
+async fn probed(request: &HttpRequest, shared: &Shared) -> Result<Infallible, Turned> {
+    let models = port(shared)?;
+    let payment = admission::payment(request.headers())?;
+    let model = web::Query::<Named>::from_query(request.query_string()).map_or(None, |query| query.into_inner().model);
+    let priced = shared.origin.priced(request, &[])?;
+    let work = async move {
+        let admission = models.probe(model.as_deref(), &priced, payment.as_ref()).await?;
+        Ok(admission::sort(admission))
+    };
+    shared.finish(work).await?
+}
+
+/// The model in a query.
+#[derive(Deserialize)]
+struct Named {
+    model: Option<String>,
 }
 
 fn port(shared: &Shared) -> Result<Arc<dyn Models>, Failure> {
@@ -132,11 +161,15 @@ async fn complete(
 
 /// The answer in one piece. The completion lives on the port's runtime, and ends there when the client leaves.
 async fn whole(completion: Box<dyn Completion>, shape: Shape, runtime: &Handle) -> Result<HttpResponse, Turned> {
+    let replayed = completion.replayed();
     let (sender, answer) = oneshot::channel();
     runtime.spawn(write(completion, shape.clone(), sender));
     let stopped = |_| Failure::new(Code::CallSilent, "the answer stopped");
     let (kept, ended) = answer.await.map_err(stopped)??;
     let mut answer = admission::whole(kept);
+    if replayed {
+        admission::repeated(answer.headers_mut());
+    }
     admission::paid(answer.headers_mut(), ended.response.as_ref());
     receipted(answer.headers_mut(), &ended.receipt);
     called(answer.headers_mut(), shape.call);

@@ -283,12 +283,18 @@ fn till_channels() -> Vec<(&'static str, ChannelRow)> {
     let kit = Kit::default();
     let config = kit.config();
     let voucher = Some(kit.voucher(&config, atoms(900)));
-    let last =
-        |kept| LastRow { max_claimable: atoms(900), fingerprint: Hash::sha256("request"), charge: atoms(37), kept };
+    let last = |kept, deposit| LastRow {
+        max_claimable: atoms(900),
+        fingerprint: Hash::sha256("request"),
+        charge: atoms(37),
+        kept,
+        deposit,
+    };
     let row = |voucher, last| ChannelRow { config: kit.config(), charged: atoms(837), voucher, last, at: kit.now };
     vec![
-        ("till-channel", row(voucher.clone(), Some(last(Some(kept()))))),
-        ("till-channel-stream", row(voucher, Some(last(None)))),
+        ("till-channel", row(voucher.clone(), Some(last(Some(kept()), None)))),
+        ("till-channel-stream", row(voucher.clone(), Some(last(None, None)))),
+        ("till-channel-deposit", row(voucher, Some(last(None, Some(Hash::sha256("deposit")))))),
         ("till-channel-bare", row(None, None)),
     ]
 }

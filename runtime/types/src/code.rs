@@ -147,6 +147,7 @@ codes! {
     ApiKeyUnknown = 2108, "payment.key_unknown", 401, 4, None, "no such API key; make one with `agora payment key add`";
     ApiKeyExists = 2109, "payment.key_exists", 409, 7, None, "an API key of this name exists; remove it first, or choose another name";
     ApiKeyOverBudget = 2110, "payment.key_over_budget", 402, 5, None, "the API key's budget does not cover this call; ask for less, or make a key with a larger budget";
+    PaymentRequired = 2111, "payment.required", 402, 5, None, "this costs money: pay with an x402 client such as `agora call`, or give an API key";
 
     CallNotFound = 3001, "call.not_found", 404, 3, None, "no provisional receipt has this call id";
     CallDifferent = 3002, "call.settled_differently", 409, 7, None, "this call id was settled with another charge or receipt";

@@ -26,7 +26,7 @@ const COMMENT: &str = ": wait\n\n";
 /// The answer whose body is the stream.
 pub(super) fn answer(completion: Box<dyn Completion>, shape: Shape, shared: &Shared) -> HttpResponse {
     let announced = completion.announced();
-    let call = shape.call;
+    let (call, replayed) = (shape.call, completion.replayed());
     let (sender, pieces) = mpsc::channel(1);
     // The completion lives on the port's runtime and not on the connection's: what ends it there may still settle.
     shared.runtime.spawn(pump(completion, sender));
@@ -39,6 +39,9 @@ pub(super) fn answer(completion: Box<dyn Completion>, shape: Shape, shared: &Sha
     streaming(&mut answer);
     admission::paid(answer.headers_mut(), announced.as_ref());
     called(answer.headers_mut(), call);
+    if replayed {
+        admission::repeated(answer.headers_mut());
+    }
     answer
 }
 

@@ -196,7 +196,11 @@ pub(crate) fn judge<T>(request: &PricedRequest, payment: &PaymentPayload, serve:
             Admission::Refused(Box::new(offers(request).required(Some(&refusal(Reason::InsufficientFunds)))))
         }
         Some("refund") => Admission::Refunded(Box::new(response(true, 9))),
-        Some("replay") => Admission::Answered(Box::new(Answered { kept: None, response: response(true, 8) })),
+        Some("replay") => Admission::Answered(Box::new(Answered {
+            kept: None,
+            response: response(true, 8),
+            receipt: Some(receipt()),
+        })),
         Some("trouble") => return Err(trouble(Code::LedgerBusy)),
         Some(_) | None => Admission::Serve(serve),
     })
@@ -237,7 +241,7 @@ impl Till for Fakes {
 impl Fakes {
     /// Lets a till forget that a payment is in flight, and keep an answer for it instead.
     pub(crate) fn keep(&self, id: &str, kept: Kept) {
-        let answered = Answered { kept: Some(kept), response: response(true, MAX) };
+        let answered = Answered { kept: Some(kept), response: response(true, MAX), receipt: None };
         self.seen.lock().unwrap().insert(id.to_owned(), Some(answered));
     }
 }

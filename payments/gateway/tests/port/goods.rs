@@ -1,5 +1,6 @@
 //! What is sold in tests: two words of a model, and an agent that repeats its question.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use agora_economy::ports::pay::{
@@ -26,6 +27,24 @@ impl Models for Fakes {
         };
         let other = ModelCard { id: "owner/model".to_owned(), ..card.clone() };
         Box::pin(async { Ok(vec![card, other]) })
+    }
+
+    fn probe<'a>(
+        &'a self,
+        model: Option<&'a str>,
+        request: &'a PricedRequest,
+        payment: Option<&'a PaymentPayload>,
+    ) -> Pending<'a, Admission<Infallible>> {
+        Box::pin(async move {
+            self.log.say(format!("probe {}", model.unwrap_or("any")));
+            match payment {
+                None => Ok(Admission::Refused(Box::new(offers(request).required(None)))),
+                Some(payment) => match judge(request, payment, ())? {
+                    Admission::Refunded(response) => Ok(Admission::Refunded(response)),
+                    _ => Err(trouble(Code::WireMalformed)),
+                },
+            }
+        })
     }
 
     fn open<'a>(

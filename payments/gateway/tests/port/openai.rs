@@ -219,13 +219,41 @@ async fn errors_are_openai_s_with_our_codes() {
         );
         assert!(answer.json()["error"]["message"].is_string(), "{name}");
     }
-    for (what, status) in [("busy", 409), ("conflict", 409), ("refused", 402), ("replay", 409)] {
+    let unpaid = post(&port, &[], json!({})).await;
+    assert_eq!((unpaid.status(), &unpaid.json()["error"]["code"]), (402, &"payment.required".into()));
+    let turned = [
+        ("busy", 409, "channel.busy"),
+        ("conflict", 409, "ledger.nonce_used"),
+        ("refused", 402, "ledger.exceeds_credits"),
+        ("replay", 409, "ledger.pending_transfer_already_posted"),
+    ];
+    for (what, status, code) in turned {
         let signature = payment(&json!({"ask": what}));
         let answer = post(&port, &[("PAYMENT-SIGNATURE", &signature)], json!({})).await;
-        assert_eq!(answer.status(), status, "{what}");
+        assert_eq!((answer.status(), &answer.json()["error"]["code"]), (status, &code.into()), "{what}");
         assert!(answer.json()["error"]["message"].is_string(), "{what}");
+        let leaf = (what == "replay").then(|| receipt().leaf.to_string());
+        assert_eq!(answer.get("agora-receipt").map(str::to_owned), leaf, "{what}");
     }
     let plain = ask(port.address(), "POST", CHAT, &[KEY], &question(json!({}))).await;
     assert_eq!(plain.status(), 415);
+    port.close(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_get_tells_the_dearest_price_and_pays_refunds_only() {
+    let fakes = Fakes::new();
+    let port = fakes.open(bounds(), None);
+    let get = async |path: &str, headers: &[(&str, &str)]| ask(port.address(), "GET", path, headers, b"").await;
+    let offer = get("/v1/chat/completions?model=small", &[]).await;
+    assert_eq!(offer.status(), 402);
+    assert_eq!(paid(offer.get("payment-required").unwrap())["accepts"][0]["amount"], "100");
+    let refund = payment(&json!({"ask": "refund"}));
+    let refund = get("/v1/completions", &[("PAYMENT-SIGNATURE", &refund)]).await;
+    assert_eq!((refund.status(), &paid(refund.get("payment-response").unwrap())["amount"]), (200, &"9".into()));
+    let work = payment(&json!({}));
+    assert_eq!(get(CHAT, &[("PAYMENT-SIGNATURE", &work)]).await.status(), 400);
+    assert_eq!(get(CHAT, &[("PAYMENT-SIGNATURE", "?")]).await.status(), 400);
+    assert_eq!(fakes.log.lines(), ["probe small", "probe any", "probe any"]);
     port.close(PATIENCE).await;
 }

@@ -79,6 +79,17 @@ pub struct LastRow {
     /// The answer.
     #[n(3)]
     pub kept: Option<KeptRow>,
+    /// Salt of the deposit that came with it.
+    #[n(4)]
+    pub deposit: Option<Hash>,
+}
+
+impl LastRow {
+    /// True for the payment of this row, sent again: the same voucher, and no other deposit. A buyer that forgot its
+    /// channel begins anew with the first voucher; a new deposit tells it from a repeat, and it is corrected.
+    pub(super) fn is_paid_by(&self, voucher: &Voucher, deposit: Option<Hash>) -> bool {
+        self.max_claimable == voucher.max_claimable && (deposit.is_none() || deposit == self.deposit)
+    }
 }
 
 /// A channel that pays a till, `agora/till-channel/v1`, by `c` ‖ id. Written before the answer that it pays is sent.

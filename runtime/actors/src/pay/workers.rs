@@ -75,6 +75,9 @@ pub struct SoldRow {
     /// When it was answered.
     #[n(5)]
     pub at: Timestamp,
+    /// Salt of the deposit that came with it.
+    #[n(6)]
+    pub deposit: Option<Hash>,
 }
 
 impl Canonical for SoldRow {
@@ -257,10 +260,12 @@ impl Inner {
         let call = pays.call_id(&key, &print);
         let payer = pays.payer();
         let sold = [&[SOLD], payer.as_bytes().as_slice(), call.as_bytes()].concat();
-        if let Some(row) = load::<SoldRow>(self.parts.journal.as_ref(), sold.clone()).await? {
+        let known = load::<SoldRow>(self.parts.journal.as_ref(), sold.clone()).await?;
+        // With another deposit it is no repeat, but of a buyer that forgot its channel: it is corrected below.
+        if let Some(row) = known.filter(|row| pays.deposit_salt().is_none_or(|salt| row.deposit == Some(salt))) {
             self.settle(shop, &row).await?;
-            let response = self.told(&row, &pays)?.0;
-            let answered = Answered { kept: Some(row.kept.kept()), response };
+            let (response, receipt) = self.told(&row, &pays)?;
+            let answered = Answered { kept: Some(row.kept.kept()), response, receipt: Some(receipt) };
             return Ok(Admission::Answered(Box::new(answered)));
         }
         if let Some(admission) = self.reserve(shop, offered, &own, &pays, print).await? {
@@ -499,6 +504,7 @@ impl Inner {
             single,
             channel,
             at: now,
+            deposit: pays.deposit_salt(),
         };
         let next = number.checked_add(1).ok_or(Code::AmountOverflow)?;
         let writes = vec![put(sold, row.to_bytes()), put(count_key, next.to_be_bytes().to_vec())];
@@ -682,6 +688,13 @@ impl Pays {
         match self {
             Self::Single(_) => None,
             Self::Channel { voucher, .. } => Some(voucher.channel_id),
+        }
+    }
+
+    fn deposit_salt(&self) -> Option<Hash> {
+        match self {
+            Self::Channel { deposit: Some(one), .. } => Some(one.deposit.salt),
+            Self::Channel { deposit: None, .. } | Self::Single(_) => None,
         }
     }
 

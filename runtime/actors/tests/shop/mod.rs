@@ -312,7 +312,7 @@ pub(crate) async fn buy(till: &PlainTill, request: &PricedRequest, payment: &Pay
             }
         }
         Ok(Admission::Answered(answered)) => {
-            let Answered { kept, response } = *answered;
+            let Answered { kept, response, .. } = *answered;
             Outcome::Answered(kept, response)
         }
         Ok(Admission::Refunded(response)) => Outcome::Refunded(*response),

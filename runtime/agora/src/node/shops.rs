@@ -16,7 +16,7 @@ use agora_economy::ports::state::{Journal, Table, Write};
 use agora_gateway::Services;
 use agora_shell::Outcome;
 use agora_types::key::WalletKey;
-use agora_types::{Address, Amount, Usage};
+use agora_types::{Address, Amount};
 use agora_x402::seller::{exact_offer, upto_offer};
 use agora_x402::wire::{Accept, DiscoveryItem, Object};
 use tokio::task::JoinHandle;
@@ -202,12 +202,7 @@ impl Catalogue for Shown {
                 let listing = signed.payload();
                 let Some(host) = listing.hosts.first() else { continue };
                 // The dearest call there can be: what one costs is said when it is asked for.
-                let usage = Usage {
-                    input: listing.context_max.saturating_sub(listing.output_max),
-                    output: listing.output_max,
-                    ..Usage::default()
-                };
-                let Some(most) = listing.prices.charge(&usage) else { continue };
+                let Some(most) = listing.charge_max() else { continue };
                 let receiver = Address::listing(&listing.id());
                 let accepts = vec![
                     upto_offer(&network, receiver, most, 300, host.account).into(),

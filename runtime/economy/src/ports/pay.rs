@@ -3,6 +3,7 @@
 //! The server knows HTTP and nothing of money; these traits know x402's documents and nothing of sockets. Answers that
 //! the protocol has (a refusal, a 402) are values; [`Trouble`] is for everything else.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -152,6 +153,8 @@ pub struct Answered {
     pub kept: Option<Kept>,
     /// What the first answer's `PAYMENT-RESPONSE` said.
     pub response: SettleResponse,
+    /// The first answer's receipt, where it has one.
+    pub receipt: Option<ReceiptRef>,
 }
 
 /// Takes payments for priced routes. Callable from many tasks.
@@ -266,6 +269,11 @@ pub trait Completion: Send {
     /// The call.
     fn call(&self) -> CallId;
 
+    /// True where the call ended before, and its answer is said again: nothing is charged for it.
+    fn replayed(&self) -> bool {
+        false
+    }
+
     /// Waits for more. After [`Piece::End`] and after a failure there is nothing more.
     fn next(&mut self) -> Pending<'_, Piece>;
 
@@ -280,6 +288,15 @@ pub trait Completion: Send {
 pub trait Models: Send + Sync {
     /// What is sold.
     fn models(&self) -> Pending<'_, Vec<ModelCard>>;
+
+    /// For a request that asks a model for nothing, as clients send before they ask for a refund: what the dearest call
+    /// costs, or the refund. `model` may be left out where the payment says it, or only one is sold.
+    fn probe<'a>(
+        &'a self,
+        model: Option<&'a str>,
+        request: &'a PricedRequest,
+        payment: Option<&'a PaymentPayload>,
+    ) -> Pending<'a, Admission<Infallible>>;
 
     /// Opens a completion of a model for a request. `stream` asks for [`Completion::announced`].
     fn open<'a>(

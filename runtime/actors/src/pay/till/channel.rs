@@ -57,13 +57,14 @@ impl Inner {
         };
         let (mut record, last) = self.channel(&config, id).await?;
         let (max_claimable, view_before) = (voucher.max_claimable, record.view);
-        if let Some(last) = last.filter(|last| last.max_claimable == max_claimable) {
+        let salt = deposit.as_ref().map(|one| one.deposit.salt);
+        if let Some(last) = last.filter(|last| last.is_paid_by(&voucher, salt)) {
             match (last.fingerprint == print, last.charge.is_zero()) {
                 (true, true | false) => {
                     let charged = Charged { amount: last.charge, cumulative: record.charged };
                     let response = self.response_channel(&record, &charged, deposit.as_ref());
                     let kept = last.kept.as_ref().map(KeptRow::kept);
-                    return Ok(Admission::Answered(Box::new(Answered { kept, response })));
+                    return Ok(Admission::Answered(Box::new(Answered { kept, response, receipt: None })));
                 }
                 (false, false) => return Ok(Admission::Conflict(other())),
                 // It cost nothing, so the same voucher pays for the next request.
@@ -164,6 +165,7 @@ impl Ticket for ChannelTicket {
                 fingerprint: self.print,
                 charge,
                 kept: KeptRow::of(kept),
+                deposit: self.deposit.as_ref().map(|one| one.deposit.salt),
             });
             let row = ChannelRow {
                 config: self.record.config.clone(),

@@ -37,7 +37,7 @@ impl Inner {
             let amount = self.desk.singles.post(&SinglePayment { amount: row.charge, ..single.clone() }).await?;
             let response = self.response_single(&single, amount);
             let kept = row.kept.as_ref().map(KeptRow::kept);
-            return Ok(Admission::Answered(Box::new(Answered { kept, response })));
+            return Ok(Admission::Answered(Box::new(Answered { kept, response, receipt: None })));
         }
         self.desk.singles.hold_or_adopt(&single, own.max_timeout_seconds, self.desk.since).await?;
         let ticket = SingleTicket { till: Arc::clone(self), single, print, named, flight, open: true };
