@@ -19,7 +19,7 @@ def verdicts(*args):
 async def main():
     names = [agent["name"] for agent in agora("agent", "list")["agents"]]
     if "summariser" not in names:
-        agora("agent", "deploy", os.environ["INTEROP_AGENT"], "--yes", "--max-spend", "5")
+        agora("agent", "deploy", os.path.join(os.environ["INTEROP_AGENTS"], "summariser.wasm"), "--yes", "--max-spend", "5")
     for command, url in [("live", node), ("resource", f"{node}/agents/summariser/")]:
         code, checks = verdicts(command, "--fail-on-error", url)
         for one in checks:

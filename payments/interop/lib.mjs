@@ -3,6 +3,7 @@
 // A check prints one line to stdout: ok, FAILED or skipped, its name, and what it says, with tabs between. Everything else
 // goes to stderr.
 import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { wrapFetchWithPayment, x402Client } from '@x402/fetch'
 import { ExactEvmScheme } from '@x402/evm/exact/client'
@@ -67,7 +68,7 @@ export function agora(...args) {
 /** Deploys the agent that sells summaries, once for a node; where it sells. */
 export function summariser() {
   const known = agora('agent', 'list').agents.some((agent) => agent.name === 'summariser')
-  if (!known) agora('agent', 'deploy', process.env.INTEROP_AGENT, '--yes', '--max-spend', '5')
+  if (!known) agora('agent', 'deploy', join(process.env.INTEROP_AGENTS, 'summariser.wasm'), '--yes', '--max-spend', '5')
   return `${node}/agents/summariser/`
 }
 

@@ -57,8 +57,8 @@ enum Group {
     Openai,
     /// A hundred requests with one signature
     Repeat,
-    /// Our own buyer pays a stock @x402/express seller
-    AgoraCall,
+    /// `agora call` and one of our agents pay a stock @x402/express seller
+    OurBuyer,
 }
 
 impl Group {
@@ -77,15 +77,15 @@ impl Group {
             (Self::Openai, false) => &["openai.mjs", "openai_client.py"],
             (Self::Openai, true) => &["openai.mjs"],
             (Self::Repeat, _) => &["repeat.mjs"],
-            (Self::AgoraCall, false) => &["agora-call.mjs"],
-            (Self::PythonBuyer | Self::Agent | Self::Express | Self::Conformance | Self::AgoraCall, true) => &[],
+            (Self::OurBuyer, false) => &["our-buyer.mjs"],
+            (Self::PythonBuyer | Self::Agent | Self::Express | Self::Conformance | Self::OurBuyer, true) => &[],
         }
     }
 
-    fn needs_agent(self, small: bool) -> bool {
+    fn needs_agents(self, small: bool) -> bool {
         match self {
-            Self::Agent | Self::Conformance | Self::Repeat => !small,
-            Self::NpmBuyer | Self::PythonBuyer | Self::Express | Self::Openai | Self::AgoraCall => false,
+            Self::Agent | Self::Conformance | Self::Repeat | Self::OurBuyer => !small,
+            Self::NpmBuyer | Self::PythonBuyer | Self::Express | Self::Openai => false,
         }
     }
 }
@@ -104,15 +104,15 @@ pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<()> {
         bail!("nothing to run: the short form has no such group; leave --small out");
     }
     let needs_python = groups.iter().any(|(_, scripts)| scripts.iter().any(|script| clients::is_python(script)));
-    let needs_agent = groups.iter().any(|(group, _)| group.needs_agent(choice.small));
+    let needs_agents = groups.iter().any(|(group, _)| group.needs_agents(choice.small));
     let mut needed = vec![Need::Node];
     needed.extend(needs_python.then_some(Need::Pip));
-    needed.extend(needs_agent.then_some(Need::Guests));
+    needed.extend(needs_agents.then_some(Need::Guests));
     needed.extend(choice.program.is_none().then_some(Need::C));
     needs::check(&needed)?;
 
     let clients = Clients::install(&root.join("payments/interop"), needs_python)?;
-    let agent = needs_agent.then(|| component(root)).transpose()?;
+    let agents = needs_agents.then(|| components(root)).transpose()?;
     let program = match &choice.program {
         Some(program) => program.canonicalize().with_context(|| program.display().to_string())?,
         None => built(root)?,
@@ -127,7 +127,7 @@ pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<()> {
             let mut command = clients.command(script);
             node.environment(&mut command);
             command.env("INTEROP_SMALL", if choice.small { "1" } else { "0" });
-            command.envs(agent.iter().map(|agent| ("INTEROP_AGENT", agent)));
+            command.envs(agents.iter().map(|folder| ("INTEROP_AGENTS", folder)));
             checks::run(command, script, SCRIPT_MAX, &mut |check| tally.report(&name, check))?;
         }
         tally.report(&name, Verdict::of("the ledger's audit is clean", node.audit()));
@@ -142,11 +142,11 @@ pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The agent that sells summaries, built.
-fn component(root: &Path) -> anyhow::Result<PathBuf> {
+/// The folder of our agents, built.
+fn components(root: &Path) -> anyhow::Result<PathBuf> {
     eprintln!("== agents");
     guests::run(root)?.iter().for_each(|line| eprintln!("{line}"));
-    Ok(guests::target_folder(root)?.join("guests/summariser.wasm"))
+    Ok(guests::target_folder(root)?.join("guests"))
 }
 
 /// The program, built with the features of the whole workspace, so that the tests need not compile anything again.
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn the_short_form_needs_neither_python_nor_agents() {
         let groups = chosen(&[], true);
-        assert!(groups.iter().all(|(group, _)| !group.needs_agent(true)));
+        assert!(groups.iter().all(|(group, _)| !group.needs_agents(true)));
         assert!(groups.iter().flat_map(|(_, scripts)| *scripts).all(|script| !clients::is_python(script)));
         assert_eq!(groups.len(), 3);
         assert!(chosen(&[Group::Express], true).is_empty());
