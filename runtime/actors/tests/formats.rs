@@ -13,7 +13,7 @@ use agora_actors::call::{ChunkRow, Phase, SellerCall};
 use agora_actors::pay::spend::{
     AwaitedPart, ChannelPart, PaidPart, PurchaseRow, PurchaseState, ReplyPart, SignedPart, SpentChannelRow,
 };
-use agora_actors::pay::{ChannelRow, KeptRow, LastRow, NamedRow, PaidRow, SellerRow};
+use agora_actors::pay::{ApiKeyRow, ChannelRow, CompletedRow, KeptRow, LastRow, NamedRow, PaidRow, SellerRow, SoldRow};
 use agora_actors::purchase::{BuyerCall, OpeningRow};
 use agora_catalog::{Quote, TokenCaps};
 use agora_economy::testkit::{HOST, Kit, PAYER, atoms, key};
@@ -35,10 +35,12 @@ fn schema(kind: &str) -> String {
     let parts = match kind {
         "seller-call" => vec![own, quote, word("command"), word("voucher"), word("common")],
         "buyer-call" => vec![own, quote, word("entry"), word("command"), word("voucher"), word("common")],
-        "agent" | "agent-event" | "agent-call" | "agent-line" | "agent-request" | "seller" | "till-identifier" => {
+        "agent" | "agent-event" | "agent-call" | "agent-line" | "agent-request" | "seller" | "till-identifier"
+        | "api-key" => {
             vec![own, word("common")]
         }
-        "till-payment" => vec![own, kept, word("common")],
+        "sold" => vec![own, kept, word("command"), word("voucher"), word("common")],
+        "till-payment" | "completed" => vec![own, kept, word("common")],
         "till-channel" => vec![own, kept, word("channel-config"), word("voucher"), word("common")],
         "http-purchase" | "http-channel" => vec![own, word("command"), word("common")],
         _ => vec![own],
@@ -279,6 +281,34 @@ fn till_identifier() -> NamedRow {
     NamedRow { digest: Hash::sha256("payment"), at: Kit::default().now }
 }
 
+fn api_key() -> ApiKeyRow {
+    let (budget, spent) = (atoms(900), atoms(37));
+    ApiKeyRow { name: "editor".into(), account: key(PAYER).address(), budget, spent, since: Kit::default().now }
+}
+
+fn completed() -> CompletedRow {
+    CompletedRow { kept: kept(), response: b"{}".to_vec(), at: Kit::default().now }
+}
+
+fn sold() -> Vec<(&'static str, SoldRow)> {
+    let kit = Kit::default();
+    let (config, single) = (kit.config(), single());
+    let voucher = kit.voucher(&config, atoms(900));
+    let row = |single, channel, deposit| SoldRow {
+        agent: "summariser".into(),
+        kept: kept(),
+        receipt: b"a signed receipt".to_vec(),
+        single,
+        channel,
+        at: kit.now,
+        deposit,
+    };
+    vec![
+        ("sold-single", row(Some(single), None, None)),
+        ("sold-channel", row(None, Some((config, voucher)), Some(Hash::sha256("deposit")))),
+    ]
+}
+
 fn till_channels() -> Vec<(&'static str, ChannelRow)> {
     let kit = Kit::default();
     let config = kit.config();
@@ -389,6 +419,11 @@ fn the_rows_of_tills_and_sellers_keep_their_bytes_and_are_described_by_their_sch
     for (name, row) in till_channels() {
         check(name, &row, &schema("till-channel"));
     }
+    check("api-key", &api_key(), &schema("api-key"));
+    check("completed", &completed(), &schema("completed"));
+    for (name, row) in sold() {
+        check(name, &row, &schema("sold"));
+    }
 }
 
 #[test]
@@ -426,6 +461,9 @@ fn no_schema_describes_another_kind() {
         ("till-payment", till_payments()[0].1.to_bytes()),
         ("till-identifier", till_identifier().to_bytes()),
         ("till-channel", till_channels()[0].1.to_bytes()),
+        ("api-key", api_key().to_bytes()),
+        ("completed", completed().to_bytes()),
+        ("sold", sold()[0].1.to_bytes()),
         ("http-purchase", http_purchases()[0].1.to_bytes()),
         ("http-channel", http_channels()[0].1.to_bytes()),
     ];

@@ -95,10 +95,24 @@ fn single(required: &PaymentRequired, scheme: &Scheme, nonce: u8) -> PaymentPayl
 struct Channel {
     told: u128,
     opened: bool,
+    /// Of its deposit.
+    salt: Hash,
 }
 
 impl Channel {
+    fn new(told: u128, opened: bool) -> Self {
+        Self { told, opened, salt: Hash::ZERO }
+    }
+
     fn pay(&mut self, required: &PaymentRequired) -> PaymentPayload {
+        let offer = offer(required, &Scheme::BatchSettlement);
+        let payload = self.voucher(required, offer.amount.atoms());
+        self.opened = true;
+        payment(required, offer, &payload)
+    }
+
+    /// A voucher over this much more than it was told; with a deposit where there was none.
+    fn voucher(&self, required: &PaymentRequired, more: u128) -> BatchPayload {
         let (network, offer) = (Kit::default().network(), offer(required, &Scheme::BatchSettlement));
         let config = agora_types::channel::ChannelConfig {
             payer: key(PAYER).address(),
@@ -109,9 +123,9 @@ impl Channel {
             withdraw_delay: offer.batch_extra().unwrap().withdraw_delay,
             salt: Hash::ZERO,
         };
-        let max = atoms(self.told + offer.amount.atoms());
+        let max = atoms(self.told + more);
         let voucher = agora_types::channel::Voucher::sign(&network, config.id(&network), max, &key(PAYER));
-        let payload = if self.opened {
+        if self.opened {
             BatchPayload::Voucher(VoucherPayload { channel_config: config, voucher: VoucherFields::write(&voucher) })
         } else {
             let deposit = agora_types::command::Deposit {
@@ -119,12 +133,28 @@ impl Channel {
                 amount: atoms(8 * offer.amount.atoms()),
                 valid_after: 0,
                 valid_before: Kit::default().now.as_secs() + 600,
-                salt: Hash::ZERO,
+                salt: self.salt,
             };
             BatchPayload::Deposit(DepositPayload::sign(&network, deposit, &voucher, &key(PAYER)))
+        }
+    }
+
+    /// Asks for all that is left.
+    fn refund(&self, required: &PaymentRequired) -> PaymentPayload {
+        let BatchPayload::Voucher(last) = Self { salt: self.salt, ..Self::new(self.told, true) }.voucher(required, 0)
+        else {
+            panic!("a voucher")
         };
-        self.opened = true;
-        payment(required, offer, &payload)
+        let refund = RefundPayload {
+            channel_config: last.channel_config,
+            voucher: last.voucher,
+            amount: None,
+            refund_nonce: None,
+            claims: None,
+            refund_authorizer_signature: None,
+            claim_authorizer_signature: None,
+        };
+        payment(required, offer(required, &Scheme::BatchSettlement), &BatchPayload::Refund(refund))
     }
 
     /// Takes in what the seller says, as a stock client does: charged at most the amount, cumulative as summed.
@@ -206,7 +236,7 @@ async fn of_a_hundred_requests_with_one_signature_one_is_served() {
         let (models, _) = models(&world);
         let required = required(&models, "salvage").await;
         let paid = match scheme {
-            Scheme::BatchSettlement => Channel { told: 0, opened: false }.pay(&required),
+            Scheme::BatchSettlement => Channel::new(0, false).pay(&required),
             _ => single(&required, &scheme, 1),
         };
         let means = Means::Payment(Box::new(paid));
@@ -239,7 +269,7 @@ async fn a_channels_buyer_is_told_the_amount_before_a_stream_and_what_it_did_not
     let (models, _) = models(&world);
     let offered = required(&models, "salvage").await;
     let amount = offer(&offered, &Scheme::BatchSettlement).amount;
-    let mut channel = Channel { told: 0, opened: false };
+    let mut channel = Channel::new(0, false);
     let mut charged = 0;
     // A reader that leaves after three pieces: told the whole amount, charged for what it got.
     let paid = Means::Payment(Box::new(channel.pay(&offered)));
@@ -282,20 +312,7 @@ async fn a_channels_buyer_is_told_the_amount_before_a_stream_and_what_it_did_not
     }
     assert_eq!(left(&world) + charged, purse());
     // The rest goes back, the part that was told and not used with it.
-    let offer = offer(&offered, &Scheme::BatchSettlement);
-    let network = Kit::default().network();
-    let config = world.channel().unwrap().config;
-    let voucher = agora_types::channel::Voucher::sign(&network, config.id(&network), atoms(channel.told), &key(PAYER));
-    let refund = RefundPayload {
-        channel_config: config,
-        voucher: VoucherFields::write(&voucher),
-        amount: None,
-        refund_nonce: None,
-        claims: None,
-        refund_authorizer_signature: None,
-        claim_authorizer_signature: None,
-    };
-    let asked = payment(&offered, offer, &BatchPayload::Refund(refund));
+    let asked = channel.refund(&offered);
     let refunded = open(&models, "salvage", &Means::Payment(Box::new(asked)), false).await;
     assert!(matches!(refunded, Admission::Refunded(response) if response.success));
     assert_eq!(world.balance(&key(PAYER).address()) + charged, purse(), "everything but the charges is back");
@@ -308,12 +325,12 @@ async fn a_client_that_lost_count_is_told_the_channels_state_with_its_own_signat
     let folder = founded();
     let world = World::open(folder.path(), Fuse::new(None, false), 0).await;
     let (models, _) = models(&world);
-    let mut channel = Channel { told: 0, opened: false };
+    let mut channel = Channel::new(0, false);
     let first = required(&models, "salvage").await;
     bought(&models, "salvage", &channel.pay(&first), false).await;
     rest(&world).await;
     // It forgot the charge and signs the same height for another question.
-    let mut forgetful = Channel { told: 0, opened: true };
+    let mut forgetful = Channel::new(0, true);
     let second = required(&models, "lighthouses and tides").await;
     let refused =
         open(&models, "lighthouses and tides", &Means::Payment(Box::new(forgetful.pay(&second))), false).await;
@@ -334,10 +351,87 @@ async fn a_client_that_lost_count_is_told_the_channels_state_with_its_own_signat
     };
     signed.verify(&network, &key(PAYER).address()).unwrap();
     // With the count it is served.
-    let mut healed = Channel { told: charged.atoms(), opened: true };
+    let mut healed = Channel::new(charged.atoms(), true);
     let (text, _) = bought(&models, "lighthouses and tides", &healed.pay(&second), false).await;
     assert_eq!(text, answer("lighthouses and tides"));
     rest(&world).await;
+    world.audit();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_lost_its_channel_and_deposits_again_is_corrected_and_its_second_deposit_stays_its_own() {
+    let folder = founded();
+    let world = World::open(folder.path(), Fuse::new(None, false), 0).await;
+    let (models, _) = models(&world);
+    let offered = required(&models, "salvage").await;
+    let paid = Channel::new(0, false).pay(&offered);
+    let (text, end) = bought(&models, "salvage", &paid, false).await;
+    rest(&world).await;
+    let before = world.channel().unwrap();
+    // The same question at the same height, with a deposit of its own: that is no repeat of the first payment.
+    let lost = Channel { salt: Hash::sha256("another deposit"), ..Channel::new(0, false) }.pay(&offered);
+    let refused = open(&models, "salvage", &Means::Payment(Box::new(lost)), false).await;
+    let Admission::Refused(corrective) = refused else { panic!("not corrected") };
+    assert!(corrective.error.unwrap().ends_with("cumulative_amount_mismatch"));
+    assert_eq!(world.channel().unwrap(), before);
+    // The first payment is one.
+    let (again, same) = bought(&models, "salvage", &paid, false).await;
+    assert_eq!((again, same.receipt), (text, end.receipt));
+    world.audit();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_repeat_is_marked_streamed_or_whole() {
+    for stream in [false, true] {
+        let folder = founded();
+        let world = World::open(folder.path(), Fuse::new(None, false), 0).await;
+        let (models, _) = models(&world);
+        let paid = Means::Payment(Box::new(single(&required(&models, "salvage").await, &Scheme::Upto, 1)));
+        for replayed in [false, true] {
+            let Admission::Serve(mut completion) = open(&models, "salvage", &paid, stream).await else {
+                panic!("not served")
+            };
+            read(&mut completion).await;
+            assert_eq!(completion.replayed(), replayed);
+            drop(completion);
+            rest(&world).await;
+        }
+        world.audit();
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_probe_tells_the_dearest_price_and_takes_refunds_only() {
+    let folder = founded();
+    let world = World::open(folder.path(), Fuse::new(None, false), 0).await;
+    let (models, _) = models(&world);
+    let mut channel = Channel::new(0, false);
+    let offered = required(&models, "salvage").await;
+    let (_, end) = bought(&models, "salvage", &channel.pay(&offered), false).await;
+    channel.told(&end.response.unwrap(), offer(&offered, &Scheme::BatchSettlement).amount);
+    rest(&world).await;
+    let asked = PricedRequest { method: "GET".into(), ..request("") };
+    for model in [Some(MODEL), None] {
+        let Admission::Refused(told) = models.probe(model, &asked, None).await.unwrap() else { panic!("no price") };
+        let batch = offer(&told, &Scheme::BatchSettlement);
+        assert!(batch.amount > offer(&offered, &Scheme::BatchSettlement).amount, "the dearest answer");
+        // A payment buys nothing here, and costs nothing.
+        let voucher = channel.pay(&told);
+        let refused = models.probe(model, &asked, Some(&voucher)).await;
+        assert_eq!(refused.err().map(|trouble| trouble.code), Some(Code::WireMalformed));
+    }
+    let unknown = models.probe(Some("unknown"), &asked, None).await;
+    assert_eq!(unknown.err().map(|trouble| trouble.code), Some(Code::ListingNotFound));
+    let told = match models.probe(Some(MODEL), &asked, None).await.unwrap() {
+        Admission::Refused(told) => *told,
+        _ => panic!("no price"),
+    };
+    let refunded = models.probe(Some(MODEL), &asked, Some(&channel.refund(&told))).await.unwrap();
+    assert!(matches!(refunded, Admission::Refunded(response) if response.success));
+    assert_eq!(world.balance(&key(PAYER).address()) + end.receipt.charge.atoms(), purse());
     world.audit();
     world.end().await;
 }

@@ -309,6 +309,23 @@ async fn a_buyer_that_lost_its_record_adopts_the_tills_as_far_as_it_signed() {
 }
 
 #[tokio::test]
+async fn a_buyer_that_lost_its_record_and_deposits_again_is_corrected_and_deposits_nothing() {
+    let folder = founded();
+    let world = open(&folder, 0).await;
+    let till = till(&world);
+    channels().buy(&till, &request("1"), 1, PRICE / 2).await;
+    let before = world.channel().unwrap();
+    // The same request at the same height, with a deposit of its own: no repeat of the first payment.
+    let refused = buy(&till, &request("1"), &channels().pay(2), PRICE).await;
+    assert_eq!(refused.reason(), "invalid_batch_settlement_evm_cumulative_amount_mismatch");
+    assert_eq!(world.channel().unwrap(), before);
+    // The very payment is one.
+    assert!(matches!(buy(&till, &request("1"), &channels().pay(1), PRICE).await, Outcome::Answered(Some(_), _)));
+    world.audit();
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_refund_gives_back_what_was_not_charged() {
     let folder = founded();
     let world = open(&folder, 0).await;

@@ -83,6 +83,11 @@ fn single(required: &PaymentRequired, scheme: &Scheme, nonce: u8) -> PaymentPayl
 
 /// The voucher for the numbered request of a channel, from 1; the first brings the deposit.
 fn voucher(required: &PaymentRequired, number: u128) -> PaymentPayload {
+    salted(required, number, Hash::ZERO)
+}
+
+/// The same with a salt for its deposit.
+fn salted(required: &PaymentRequired, number: u128, salt: Hash) -> PaymentPayload {
     let (network, offer) = (Kit::default().network(), offer(required, &Scheme::BatchSettlement));
     let extra = offer.batch_extra().unwrap();
     let config = agora_types::channel::ChannelConfig {
@@ -102,7 +107,7 @@ fn voucher(required: &PaymentRequired, number: u128) -> PaymentPayload {
             amount: atoms(5 * offer.amount.atoms()),
             valid_after: 0,
             valid_before: Kit::default().now.as_secs() + 600,
-            salt: Hash::ZERO,
+            salt,
         };
         BatchPayload::Deposit(DepositPayload::sign(&network, deposit, &voucher, &key(PAYER)))
     } else {
@@ -229,6 +234,25 @@ async fn vouchers_follow_one_another_and_an_old_one_buys_nothing() {
     let Ok(Admission::Refused(corrective)) = old else { panic!("an old voucher was taken") };
     assert!(corrective.error.unwrap().contains("cumulative"));
     assert_eq!(service_receipts(&office).await.len(), 3);
+    office.world.audit();
+    office.end().await;
+}
+
+#[tokio::test]
+async fn a_buyer_that_lost_its_channel_and_deposits_again_is_corrected_and_deposits_nothing() {
+    let folder = founded();
+    let office = whole(folder.path(), 0, &Scripts::seller(selling)).await;
+    office.deploy(PLENTY).await;
+    let workers = workers(&office);
+    let required = required(&workers).await;
+    let (text, _) = sold(&workers, "one", &voucher(&required, 1)).await;
+    let before = left(&office).await;
+    let again = call(&workers, "one", Some(&salted(&required, 1, Hash::sha256("another deposit")))).await;
+    let Ok(Admission::Refused(corrective)) = again else { panic!("a second deposit was taken") };
+    assert!(corrective.error.unwrap().contains("cumulative"));
+    assert_eq!(left(&office).await, before);
+    let (repeat, _) = sold(&workers, "one", &voucher(&required, 1)).await;
+    assert_eq!(repeat, text);
     office.world.audit();
     office.end().await;
 }

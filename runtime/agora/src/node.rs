@@ -284,8 +284,10 @@ pub async fn up(context: &Context, options: &Up) -> Outcome<()> {
     printer.note(&format!("data      {}", folder.display()));
     printer.note(&format!("model     {}", settings.model.value));
     printer.note(&format!("listening http://{}  (Ctrl-C stops)", face.address()));
-    if let Some(address) = running.public_address() {
-        printer.note(&format!("paying    {address}  (models at /v1, agents at /agents, facilitator at /supported)"));
+    if let (Some(url), Some(port)) = (running.public_address(), &public) {
+        let at = port.address();
+        printer
+            .note(&format!("paying    {url}  (at {at}; models at /v1, agents at /agents, facilitator at /supported)"));
     }
     let ended = running.wait().await;
     printer.note("stopping; open streams have ten seconds, then what was delivered is settled");

@@ -4,31 +4,13 @@
 
 mod world;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use world::dice::{Dice, rounds};
 use world::ground::{Ground, PATIENCE, TOKENS};
 
 /// Rounds of kills with the stand-in engine; each kills at least once.
 const KILLS: u64 = 20;
-/// Small and good enough to choose moments: xorshift64*.
-struct Dice(u64);
-
-impl Dice {
-    fn new() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let now = since.as_secs() ^ u64::from(since.subsec_nanos()) << 20;
-        let seed = std::env::var("AGORA_SEED").ok().map_or(now, |text| text.parse().expect("AGORA_SEED is a number"));
-        println!("AGORA_SEED={seed}");
-        Self(seed | 1)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
-    }
-}
 
 /// Kills in the middle of a stream, `rounds` times at least, and checks everything after each.
 fn kill_rounds(ground: &Ground, dice: &mut Dice, rounds: u64) {
@@ -86,9 +68,8 @@ fn kill_rounds(ground: &Ground, dice: &mut Dice, rounds: u64) {
 #[test]
 fn a_killed_node_charges_for_what_arrived_and_gives_the_rest_back() {
     let mut dice = Dice::new();
-    let rounds = std::env::var("AGORA_KILLS").ok().map_or(KILLS, |text| text.parse().expect("a number"));
     let ground = Ground::found("fake:5");
-    kill_rounds(&ground, &mut dice, rounds);
+    kill_rounds(&ground, &mut dice, rounds(KILLS));
 }
 
 #[test]

@@ -40,6 +40,13 @@ pub(crate) struct Choice {
     program: Option<PathBuf>,
 }
 
+impl Choice {
+    /// The short form, with a program that is built where it must be.
+    pub(crate) fn short() -> Self {
+        Self { only: Vec::new(), small: true, keep: false, program: None }
+    }
+}
+
 /// A group of checks, in the order of running.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Group {
@@ -97,8 +104,8 @@ fn chosen(only: &[Group], small: bool) -> Vec<(Group, &'static [&'static str])> 
     groups.map(|group| (*group, group.scripts(small))).filter(|(_, scripts)| !scripts.is_empty()).collect()
 }
 
-/// Runs the chosen groups; fails if a check fails.
-pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<()> {
+/// Runs the chosen groups and answers with the count of checks; fails if one fails.
+pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<String> {
     let groups = chosen(&choice.only, choice.small);
     if groups.is_empty() {
         bail!("nothing to run: the short form has no such group; leave --small out");
@@ -135,11 +142,11 @@ pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<()> {
     }
     tally.report("node", Verdict::of("the node ends when it is told to", node.stop()));
     tally.report("node", Verdict::of("the ledger's audit is clean without the node", node.audit()));
-    println!("{tally}; {:.0} s", started.elapsed().as_secs_f32());
+    let line = format!("interop: {tally}; {:.0} s", started.elapsed().as_secs_f32());
     if tally.failed > 0 {
-        bail!("{} of the checks failed; each says above what was expected", tally.failed);
+        bail!("{line}; each failed check says above what was expected");
     }
-    Ok(())
+    Ok(line)
 }
 
 /// The folder of our agents, built.

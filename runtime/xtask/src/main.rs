@@ -62,7 +62,7 @@ fn main() -> anyhow::Result<()> {
             guests::run(&root)?.iter().for_each(|line| println!("{line}"));
             Ok(())
         }
-        Chore::Interop(choice) => interop::run(&root, &choice),
+        Chore::Interop(choice) => interop::run(&root, &choice).map(|line| println!("{line}")),
         Chore::Tidy => tidy::run(&root),
         Chore::Fetch { model } => fetch::run(&model).map(|line| println!("{line}")),
         Chore::Doctor => {

@@ -27,6 +27,8 @@ pub(crate) enum Step {
     Guests,
     /// Unit, property, crash and end-to-end tests
     Test,
+    /// The short form of cargo xtask interop: stock clients against a real node
+    Interop,
     /// Examples inside the documentation, and the documentation itself, warnings denied
     Doc,
 }
@@ -40,6 +42,7 @@ impl Step {
             Self::Fetch => "fetch",
             Self::Guests => "guests",
             Self::Test => "test",
+            Self::Interop => "interop",
             Self::Doc => "doc",
         }
     }
@@ -62,6 +65,7 @@ impl Step {
                 Ok(summary)
             }
             Self::Test => tests(root),
+            Self::Interop => crate::interop::run(root, &crate::interop::Choice::short()).map(|line| vec![line]),
             Self::Doc => {
                 let summary = cargo(root, &["test", "--release", "--workspace", "--doc", "--quiet"], &[])?;
                 cargo(root, &["doc", "--release", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;
@@ -129,9 +133,10 @@ fn cargo(root: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> anyho
 /// Runs the chosen steps in order.
 pub(crate) fn run(root: &Path, only: &[Step], skip: &[Step]) -> anyhow::Result<()> {
     let chosen = |step: &Step| !skip.contains(step) && (only.is_empty() || only.contains(step));
-    if [Step::Clippy, Step::Test, Step::Doc].iter().any(chosen) {
-        needs::check(&[Need::C])?;
-    }
+    let mut needed = Vec::new();
+    needed.extend([Step::Clippy, Step::Test, Step::Doc].iter().any(chosen).then_some(Need::C));
+    needed.extend(chosen(&Step::Interop).then_some(Need::Node));
+    needs::check(&needed)?;
     let started = Instant::now();
     let (mut times, mut summaries) = (Vec::new(), Vec::new());
     for step in Step::value_variants().iter().filter(|step| chosen(step)) {

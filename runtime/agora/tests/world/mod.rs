@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+pub mod buyer;
+pub mod dice;
 pub mod ground;
 mod node;
 mod schema;
