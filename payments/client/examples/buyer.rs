@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let network = Network { chain_id, asset: var("OPEN_ASSET")?.parse()? };
     // What may be spent: OPEN of this network, at most 0.1 OPEN for one answer, by upto.
     let policy = Policy {
-        networks: vec![network.clone()],
+        networks: vec![network],
         payees: None,
         hosts: None,
         per_call_max: "0.1".parse()?,

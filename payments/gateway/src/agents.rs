@@ -63,7 +63,7 @@ async fn done(request: &HttpRequest, payload: Payload, shared: &Shared) -> Resul
 }
 
 /// Name and rest out of a path. The rest is passed on as it stands; what it means is the agent's business.
-fn target(path: &str) -> Result<(String, String), Failure> {
+pub(crate) fn target(path: &str) -> Result<(String, String), Failure> {
     let rest = path.strip_prefix("/agents/").unwrap_or_default();
     let (name, tail) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';

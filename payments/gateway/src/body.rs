@@ -63,7 +63,12 @@ pub(crate) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Opti
 
 /// The token of `Authorization: Bearer`; any other kind of authorization is none.
 pub(crate) fn bearer(request: &HttpRequest) -> Result<Option<String>, Failure> {
-    let value = only(request.headers(), &actix_web::http::header::AUTHORIZATION)?;
+    token(request.headers())
+}
+
+/// The same, of the headers alone.
+pub(crate) fn token(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let value = only(headers, &actix_web::http::header::AUTHORIZATION)?;
     let Some((kind, token)) = value.and_then(|value| value.split_once(' ')) else { return Ok(None) };
     let token = token.trim();
     let is_token = kind.eq_ignore_ascii_case("bearer") && !token.is_empty();

@@ -142,10 +142,12 @@ pub(crate) fn status(number: u16) -> StatusCode {
     StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Our code for a reason: several codes may share a text, the first is the one.
+/// Our code for a reason: several codes may share a text, the first is the one, save for money that is too little.
 pub(crate) fn code_of(reason: Reason) -> Option<Code> {
-    if let Reason::Agora(code) = reason {
-        return Some(code);
+    match reason {
+        Reason::Agora(code) => return Some(code),
+        Reason::InsufficientFunds => return Some(Code::ExceedsCredits),
+        _ => {}
     }
     let text = reason.to_string();
     Code::ALL.iter().copied().find(|code| code.x402() == Some(text.as_str()))
@@ -170,6 +172,7 @@ mod tests {
     fn a_reason_of_the_protocol_finds_our_code() {
         let busy = Refusal::new(Reason::ChannelBusy, "wait");
         assert_eq!(Failure::refusal(409, &busy, Code::CallInProgress).code, Code::ChannelBusy);
+        assert_eq!(code_of(Reason::InsufficientFunds), Some(Code::ExceedsCredits));
         let other = Refusal::new(Reason::UnexpectedVerifyError, "?");
         assert_eq!(Failure::refusal(409, &other, Code::CallInProgress).code, Code::CallInProgress);
     }

@@ -17,7 +17,7 @@ use crate::door::Shared;
 use crate::errors::{Failure, Style, malformed};
 
 /// Longest text of a query's field.
-const TEXT_MAX: usize = 128;
+pub(crate) const TEXT_MAX: usize = 128;
 
 /// Adds the routes.
 pub(crate) fn routes(config: &mut ServiceConfig) {
@@ -99,7 +99,7 @@ async fn asked(
 }
 
 /// The nonce of a single payment: hexadecimal for `exact`; behind `permit2:` in decimal or hexadecimal for `upto`.
-fn single(text: &str) -> Result<(Hash, bool), Failure> {
+pub(crate) fn single(text: &str) -> Result<(Hash, bool), Failure> {
     let bad = || {
         let message = "a nonce is 0x and 64 hexadecimal digits; one of Permit2 is permit2: and a number or the same";
         Failure::new(Code::WireMalformed, message)
@@ -123,7 +123,7 @@ struct Fields {
     offset: Option<u32>,
 }
 
-fn query(text: &str) -> Result<DiscoveryQuery, Failure> {
+pub(crate) fn query(text: &str) -> Result<DiscoveryQuery, Failure> {
     let bad = |what: &str| Failure::new(Code::WireMalformed, format!("the query: {what}"));
     let fields = Query::<Fields>::from_query(text).map_err(|error| bad(&error.to_string()))?.into_inner();
     let texts = [&fields.r#type, &fields.pay_to, &fields.scheme, &fields.network];

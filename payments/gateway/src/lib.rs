@@ -19,6 +19,8 @@ mod facilitator;
 mod openai;
 mod origin;
 mod paywall;
+#[doc(hidden)]
+pub mod probe;
 mod runtime;
 
 pub use bounds::Bounds;

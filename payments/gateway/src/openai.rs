@@ -8,6 +8,7 @@ mod answer;
 mod ask;
 mod events;
 mod given;
+pub(crate) mod probe;
 
 use std::convert::Infallible;
 use std::sync::Arc;

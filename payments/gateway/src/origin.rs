@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use actix_web::HttpRequest;
-use actix_web::http::header::HOST;
+use actix_web::http::Uri;
+use actix_web::http::header::{HOST, HeaderMap};
 use agora_economy::ports::pay::PricedRequest;
 use agora_types::{Code, Hash};
 
@@ -12,7 +13,7 @@ use crate::body;
 use crate::errors::Failure;
 
 /// Longest URL of a resource: payments carry no longer one.
-const URL_MAX: usize = 2_048;
+pub(crate) const URL_MAX: usize = 2_048;
 /// Longest `Host`.
 const HOST_MAX: usize = 255;
 
@@ -58,12 +59,21 @@ impl Origin {
 
     /// The absolute URL of a request, with its query.
     pub(crate) fn url(&self, request: &HttpRequest) -> Result<String, Failure> {
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        self.join(request.headers(), request.uri())
+    }
+
+    /// Of the target of a request line.
+    pub(crate) fn join(&self, headers: &HeaderMap, target: &Uri) -> Result<String, Failure> {
+        let path = target.path_and_query().map_or("/", |path| path.as_str());
+        // `OPTIONS *` would grow into the host's name.
+        if !path.starts_with(['/', '?']) {
+            return Err(Failure::new(Code::WireMalformed, "the request line names no path"));
+        }
         let url = match self {
             Self::Fixed(origin) => format!("{origin}{path}"),
             Self::Host { secure, bound } => {
                 let scheme = if *secure { "https" } else { "http" };
-                let host = match body::only(request.headers(), &HOST)? {
+                let host = match body::only(headers, &HOST)? {
                     None => bound.to_string(),
                     Some(host) if is_host(host) => host.to_ascii_lowercase(),
                     Some(_) => return Err(Failure::new(Code::WireMalformed, "the header Host names no host")),
@@ -114,6 +124,17 @@ mod tests {
         ] {
             assert!(!is_host(host), "{host}");
         }
+    }
+
+    // `OPTIONS *` was a resource at `http://127.0.0.1:8402*`, which is a URL of nobody.
+    #[test]
+    fn a_target_without_a_path_never_grows_into_the_host() {
+        let origin = Origin::Host { secure: false, bound: SocketAddr::from(([127, 0, 0, 1], 8402)) };
+        let url = |target: &str| origin.join(&HeaderMap::new(), &target.parse().unwrap()).ok();
+        assert_eq!(url("/a?b").as_deref(), Some("http://127.0.0.1:8402/a?b"));
+        assert_eq!(url("http://b.example?c").as_deref(), Some("http://127.0.0.1:8402?c"));
+        assert_eq!(url("b.example:443").as_deref(), Some("http://127.0.0.1:8402/"));
+        assert_eq!(url("*"), None);
     }
 
     #[test]

@@ -5,12 +5,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use agora_economy::ports::log::READ_ROWS_MAX;
 use agora_economy::ports::log::{LogFault, Row};
-use agora_economy::ports::state::{COMMIT_BYTES_MAX, StateStore, Table, Write, check_commit};
+use agora_economy::ports::state::{COMMIT_BYTES_MAX, Done, StateStore, Table, Write, check_commit};
 use redb::{Database, ReadableDatabase as _, StorageBackend, TableDefinition};
 
 use crate::frame::{create_whole, failed, guarded, open, seal};
@@ -18,7 +18,7 @@ use crate::frame::{create_whole, failed, guarded, open, seal};
 type Bytes = &'static [u8];
 type Definition = TableDefinition<'static, Bytes, Bytes>;
 
-/// Commits that wait for the writer; the next caller waits for a place.
+/// Commits that wait for the writer; the next caller waits for a place, or is turned away where it must not wait.
 const QUEUE: usize = 256;
 const ALL: [Table; 13] = [
     Table::Seller,
@@ -64,10 +64,10 @@ pub struct RedbState {
     writer: Option<JoinHandle<()>>,
 }
 
-/// One caller's commit, and where it waits for the answer.
+/// One caller's commit, and who is told.
 struct Job {
     writes: Vec<Write>,
-    answer: SyncSender<Result<(), LogFault>>,
+    done: Done,
 }
 
 impl RedbState {
@@ -110,13 +110,22 @@ impl RedbState {
         let writer = writer.map_err(|error| LogFault::Failed { doing, reason: error.to_string() })?;
         Ok(Self { database, queue: Some(queue), writer: Some(writer) })
     }
+
+    fn queue(&self) -> &SyncSender<Job> {
+        self.queue.as_ref().expect("the queue lives as long as the state")
+    }
+}
+
+fn gone() -> LogFault {
+    LogFault::Failed { doing: "wrote state", reason: "its writer stopped; open it again".to_owned() }
 }
 
 impl Drop for RedbState {
     /// Waits for the writer, so that the file is free once the value is gone.
     fn drop(&mut self) {
         self.queue = None;
-        if let Some(writer) = self.writer.take() {
+        // Where an answer ends the last caller that held this, the writer itself closes it, and cannot wait for itself.
+        if let Some(writer) = self.writer.take().filter(|writer| writer.thread().id() != thread::current().id()) {
             // A writer that panicked has nothing left to close.
             let _ = writer.join();
         }
@@ -142,8 +151,7 @@ fn write_all(database: &Database, jobs: &Receiver<Job>) {
         };
         broken |= result.is_err();
         for job in group {
-            // Whoever stopped waiting does not need the answer.
-            let _ = job.answer.send(result.clone());
+            (job.done)(result.clone());
         }
     }
 }
@@ -180,10 +188,26 @@ impl StateStore for RedbState {
             return Ok(());
         }
         let (answer, answered) = sync_channel(1);
-        let gone = || LogFault::Failed { doing: "wrote state", reason: "its writer stopped; open it again".to_owned() };
-        let queue = self.queue.as_ref().expect("the queue lives as long as the state");
-        queue.send(Job { writes: writes.to_vec(), answer }).map_err(|_| gone())?;
+        // Whoever stopped waiting does not need the answer.
+        let done: Done = Box::new(move |result| drop(answer.send(result)));
+        self.queue().send(Job { writes: writes.to_vec(), done }).map_err(|_| gone())?;
         answered.recv().map_err(|_| gone())?
+    }
+
+    fn begin(&self, writes: Vec<Write>, done: Done) -> Result<(), (Vec<Write>, Done)> {
+        match check_commit(&writes) {
+            Ok(()) if !writes.is_empty() => {}
+            known => {
+                done(known);
+                return Ok(());
+            }
+        }
+        match self.queue().try_send(Job { writes, done }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(job)) => return Err((job.writes, job.done)),
+            Err(TrySendError::Disconnected(job)) => (job.done)(Err(gone())),
+        }
+        Ok(())
     }
 
     fn get(&self, name: Table, key: &[u8]) -> Result<Option<Vec<u8>>, LogFault> {

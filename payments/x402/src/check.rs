@@ -161,7 +161,7 @@ fn comparable(extra: &Object, dynamic: bool) -> Object {
 }
 
 /// Stock channel managers send no domain with claims; an offer that names another domain than ours is wrong.
-fn token_domain(extra: &Object) -> Result<(), Refusal> {
+pub(crate) fn token_domain(extra: &Object) -> Result<(), Refusal> {
     for (key, ours) in [("name", TOKEN_DOMAIN.0), ("version", TOKEN_DOMAIN.1)] {
         if extra.get(key).is_some_and(|value| value.as_str() != Some(ours)) {
             let message = format!("extra.{key} of the token is \"{ours}\"");

@@ -1,9 +1,15 @@
 //! What fuzzers and the mutation test call: any bytes go in, and whatever is read must come out the same.
 //!
 //! A probe returns true when the bytes were read. It panics when reading and writing disagree: that is a bug, and the
-//! reason why nothing but tests calls this module.
+//! reason why nothing but tests calls this module. `cargo xtask fuzz` runs each for as long as one likes, `tests/hostile.rs`
+//! for a moment.
 
-use std::fmt::Debug;
+mod buyer;
+pub mod mutate;
+mod seller;
+
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
 
 use agora_types::eip712::Network;
 use agora_types::{Address, Amount, Timestamp};
@@ -17,10 +23,13 @@ use crate::scheme::batch::BatchPayload;
 use crate::scheme::exact::ExactPayload;
 use crate::scheme::upto::UptoPayload;
 use crate::wire::{
-    self, DiscoveryPage, Document, Object, PaymentPayload, PaymentRequired, SettleResponse, SettleResponseExtra,
-    Supported, VerifyRequest, VerifyResponse,
+    self, DiscoveryPage, Document, NetworkId, Nonce, Object, PaymentPayload, PaymentRequired, Seconds, SettleResponse,
+    SettleResponseExtra, SettledAmount, Supported, VerifyRequest, VerifyResponse,
 };
-use crate::{signature, strict};
+use crate::{Reason, signature, strict};
+
+pub use buyer::{buyer_answer, buyer_corrected, buyer_host, buyer_offer};
+pub use seller::seller_payment;
 
 /// A probe and its name, which is also the name of its fuzz target and of its corpus.
 pub type Probe = (&'static str, fn(&[u8]) -> bool);
@@ -38,6 +47,12 @@ pub const PROBES: &[Probe] = &[
     ("body_supported", body_supported),
     ("body_discovery", body_discovery),
     ("text_signature", text_signature),
+    ("text_words", text_words),
+    ("seller_payment", seller_payment),
+    ("buyer_host", buyer_host),
+    ("buyer_offer", buyer_offer),
+    ("buyer_answer", buyer_answer),
+    ("buyer_corrected", buyer_corrected),
 ];
 
 fn header<T: HeaderDocument + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
@@ -136,7 +151,31 @@ pub fn text_signature(bytes: &[u8]) -> bool {
     true
 }
 
+/// Single words, as they stand in paths, queries and fields.
+pub fn text_words(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    /// Some words have two spellings; read and written once more they stay.
+    fn again<T: FromStr + Display + PartialEq + Debug>(text: &str) -> Option<String> {
+        let word = text.parse::<T>().ok()?;
+        let written = word.to_string();
+        assert_eq!(written.parse::<T>().ok().as_ref(), Some(&word), "a word changed on its way");
+        Some(written)
+    }
+    let alike = [again::<NetworkId>(text), again::<Nonce>(text), again::<Seconds>(text), again::<Reason>(text)];
+    for written in alike.iter().flatten() {
+        assert_eq!(written, text, "a word has two spellings");
+    }
+    let amount = Amount::from_atoms_text(text).map(|amount| amount.to_atoms_text());
+    assert!(amount.as_ref().is_ok_and(|written| written == text) || amount.is_err(), "an amount has two spellings");
+    let other = [again::<Address>(text), again::<SettledAmount>(text)];
+    amount.is_ok() || alike.iter().chain(&other).any(Option::is_some)
+}
+
 fn required(document: &PaymentRequired) -> bool {
+    if let (Ok(Some(signed)), Some(first)) = (SignedOffers::read(&document.extensions), document.accepts.first()) {
+        let verified = signed.verify(&Address::ZERO, &document.resource.url, first, Timestamp::ZERO);
+        assert!(verified.is_err(), "an offer that nobody signed");
+    }
     for offer in document.accepts.iter().filter_map(wire::Accept::known) {
         let _ = (offer.exact_extra(), offer.upto_extra(), offer.batch_extra(), offer.payment_flow());
     }
@@ -153,6 +192,10 @@ fn payment(document: &PaymentPayload) -> bool {
 
 fn response(document: &SettleResponse) -> bool {
     let _ = SettleResponseExtra::read(&document.extra);
+    if let Ok(Some(receipt)) = SignedReceipt::read(&document.extensions) {
+        let verified = receipt.verify(&Address::ZERO, &document.network, "", &Address::ZERO);
+        assert!(verified.is_err(), "a receipt that nobody signed");
+    }
     extensions(&document.extensions);
     true
 }

@@ -6,11 +6,9 @@ use std::collections::BTreeSet;
 
 use agora_types::channel::Voucher;
 use agora_types::{Amount, Hash};
-use agora_x402::Refusal;
 use agora_x402::buyer::*;
 use agora_x402::check::ChannelView;
 use agora_x402::extensions::statement::{OfferPayload, SignedOffer, SignedOffers, StatementError};
-use agora_x402::seller::ChannelRecord;
 use agora_x402::wire::{
     Accept, NetworkId, PartialChannelState, PaymentRequired, PaymentRequirements, Scheme, SettleResponse,
     SettleResponseExtra,
@@ -74,6 +72,11 @@ fn an_offer_outside_the_policy_is_never_taken() {
         let result = policy().choose(URL, &one(offer), None).map(|_| ());
         assert_eq!(result, Err(PolicyError::NothingFits(vec![Unwanted::Extra])), "{row}");
     }
+    // Found by fuzzing: it was signed, and no facilitator would have taken it.
+    let mut offer = upto();
+    set(&mut offer.extra, "version", "2");
+    let result = Policy { schemes: vec![Scheme::Upto], ..policy() }.choose(URL, &one(offer), None).map(|_| ());
+    assert_eq!(result, Err(PolicyError::NothingFits(vec![Unwanted::Extra])), "a permit for another token");
     let foreign = Accept::Foreign(serde_json::Map::new());
     let required = PaymentRequired { accepts: vec![foreign], ..offers().required(None) };
     let refused = Err(PolicyError::NothingFits(vec![Unwanted::Foreign]));
@@ -192,17 +195,6 @@ fn deposits_are_bounded_and_follow_the_sellers_wish_as_stock_clients_do() {
     set(&mut other.extra, "x", 1);
     let topped = BuyerChannel::new(config(), &view(1_000, 950));
     assert_eq!(topped.draw(&batch(), atoms(10_000)).unwrap().deposit, atoms(1_000));
-}
-
-/// The corrective 402 of a seller that charged 37 of the first 100.
-fn correction() -> PaymentRequired {
-    let mut record = ChannelRecord::open(config(), view(0, 0));
-    let request = Hash::new([1; 32]);
-    record.accept_deposit(atoms(1_000), atoms(1), voucher(100), atoms(100), request).unwrap();
-    record.refresh(view(1_000, 0));
-    record.commit(&request, atoms(37)).unwrap();
-    let refusal: Refusal = record.clone().accept_voucher(voucher(100), atoms(100), request).unwrap_err();
-    offers().corrective(&refusal, &record, &network())
 }
 
 fn change(required: &mut PaymentRequired, path: &str, value: impl Into<serde_json::Value>) {

@@ -320,8 +320,8 @@ fn claims_are_the_authorizers_and_within_their_vouchers() {
     assert_eq!(reason("another voucher", settle(&seller_request(&forged))), Reason::VoucherSignature);
     let none = settle(&seller_request(&payload(None, vec![])));
     assert_eq!(reason("no claims", none).to_string(), "agora_channel_claim_count");
-    let many = payload(None, vec![ClaimFields::write(&claim_of(137, 37)); 65]);
-    assert_eq!(reason("65 claims", settle(&seller_request(&many))).to_string(), "agora_channel_claim_count");
+    let many = payload(None, vec![ClaimFields::write(&claim_of(137, 37)); 101]);
+    assert_eq!(reason("101 claims", settle(&seller_request(&many))).to_string(), "agora_channel_claim_count");
     assert_eq!(reason("verified", verify(&seller_request(&signed))), Reason::PayloadType);
 
     let pays = |receiver: Address| BatchPayload::Settle(SettlePayload { receiver, token: network().asset });

@@ -11,81 +11,16 @@ use std::sync::Once;
 use agora_types::Hash;
 use agora_x402::header;
 use agora_x402::probe::PROBES;
+use agora_x402::probe::mutate::{Dice, mutate};
+use agora_x402::wire::{PaymentRequired, Scheme};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::*;
 use proptest::prelude::*;
-
-/// Repeatable bytes: each draw is the hash of seed and count.
-struct Dice {
-    seed: u64,
-    count: u64,
-}
-
-impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
-        self.count += 1;
-        let hash = Hash::sha256([self.seed.to_be_bytes(), self.count.to_be_bytes()].concat());
-        let word = u64::from_be_bytes(hash.as_bytes()[..8].try_into().unwrap());
-        usize::try_from(word % u64::try_from(below.max(1)).unwrap()).unwrap()
-    }
-}
+use serde_json::Value;
 
 fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// Pieces that readers stumble over.
-const PIECES: &[&str] = &[
-    "\"",
-    "{",
-    "}",
-    "[",
-    "]",
-    ":",
-    ",",
-    "null",
-    "0",
-    "-1",
-    "1e9",
-    "0.1",
-    "\\u0000",
-    "\\ud800",
-    "\"a\":1,\"a\":2",
-    "18446744073709551616",
-    "340282366920938463463374607431768211456",
-    "0x",
-    "\"type\":\"refund\"",
-    "\u{0}",
-    "=",
-    "eip155:",
-];
-
-fn mutate(bytes: &mut Vec<u8>, dice: &mut Dice) {
-    for _ in 0..=dice.roll(3) {
-        let at = dice.roll(bytes.len() + 1);
-        match dice.roll(6) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << dice.roll(8),
-            1 if at < bytes.len() => drop(bytes.remove(at)),
-            2 => bytes.truncate(at),
-            3 => {
-                let piece = PIECES[dice.roll(PIECES.len())].as_bytes();
-                bytes.splice(at..at, piece.iter().copied());
-            }
-            4 if at < bytes.len() => {
-                let end = at + dice.roll(bytes.len() - at).min(200);
-                let copy = bytes[at..end].to_vec();
-                bytes.splice(end..end, copy);
-            }
-            0 | 1 | 4 | 5 => {
-                let digit = b'0' + u8::try_from(dice.roll(10)).unwrap();
-                if let Some(found) = bytes.iter().skip(at).position(u8::is_ascii_digit) {
-                    bytes[at + found] = digit;
-                }
-            }
-            _ => {}
-        }
-    }
 }
 
 fn corpus() -> BTreeMap<String, Vec<Vec<u8>>> {
@@ -119,11 +54,26 @@ fn every_input_of_the_corpus_is_read() {
 }
 
 #[test]
+fn every_probe_has_its_fuzz_target() {
+    let manifest = std::fs::read_to_string("fuzz/Cargo.toml").unwrap();
+    for (name, _) in PROBES {
+        assert!(manifest.contains(&format!("name = \"{name}\"\n")), "{name} is not in fuzz/Cargo.toml");
+        assert!(manifest.contains(&format!("\n{name} = ")), "{name} has no longest input in fuzz/Cargo.toml");
+        let target = std::fs::read_to_string(format!("fuzz/fuzz_targets/{name}.rs")).unwrap();
+        assert!(
+            target.contains(&format!("agora_x402::probe::{name}(bytes)")),
+            "{name}: the target calls another probe"
+        );
+    }
+    assert_eq!(manifest.matches("[[bin]]").count(), PROBES.len());
+}
+
+#[test]
 fn no_mutation_of_the_corpus_makes_a_reader_panic() {
     let seed = from_environment("AGORA_SEED", std::process::id().into());
     let rounds = from_environment("AGORA_ROUNDS", 2_000);
     println!("AGORA_SEED={seed}");
-    let mut dice = Dice { seed, count: 0 };
+    let mut dice = Dice::new(seed);
     let corpus = corpus();
     for (name, probe) in PROBES {
         let inputs = &corpus[*name];
@@ -175,6 +125,13 @@ proptest! {
     }
 }
 
+/// The correction with no offer but the one that it is about.
+fn correction_alone() -> PaymentRequired {
+    let mut required = correction();
+    required.accepts.retain(|accept| accept.known().is_some_and(|offer| offer.scheme == Scheme::BatchSettlement));
+    required
+}
+
 /// The corpus is made of the stock SDK's documents and of ours.
 fn write_corpus() {
     let put = |probe: &str, name: &str, bytes: &[u8]| {
@@ -187,6 +144,7 @@ fn write_corpus() {
         put("header_payment", kind, text.as_bytes());
         put("body_payment", kind, &STANDARD.decode(&text).unwrap());
         put("body_request", kind, &json(&stock_request(kind)));
+        put("seller_payment", kind, &STANDARD.decode(&text).unwrap());
     }
     for kind in ["exact", "upto", "batch-settlement"] {
         let text = stock()["required"][kind].as_str().unwrap().to_owned();
@@ -217,6 +175,46 @@ fn write_corpus() {
     put("body_discovery", "one", &json(&page));
     let signature = stock_payment("exact").payload["signature"].as_str().unwrap().to_owned();
     put("text_signature", "exact", signature.as_bytes());
+    for (name, word) in [
+        ("network", "eip155:4020711"),
+        ("amount", "340282366920938463463374607431768211455"),
+        ("nonce", "7"),
+        ("address", &payer().address().to_string()),
+        ("reason", "insufficient_funds"),
+    ] {
+        put("text_words", name, word.as_bytes());
+    }
+    for (name, url) in
+        [("name", URL), ("address", "HTTP://[::1]:8402?a@b"), ("backslash", "https://a.example\\b.example/")]
+    {
+        put("buyer_host", name, url.as_bytes());
+    }
+    for kind in 0..3 {
+        let mut required = offers().required(None);
+        required.accepts = vec![required.accepts[kind].clone()];
+        put("buyer_offer", ["exact", "upto", "batch-settlement"][kind], &json(&required));
+    }
+    let answer = |amount: &str, extra: Value| {
+        json(&serde_json::json!({"success": true, "transaction": "0x01", "network": "eip155:4020711", "amount": amount,
+            "payer": payer().address(), "extra": extra}))
+    };
+    put(
+        "buyer_answer",
+        "charged",
+        &answer(
+            "",
+            serde_json::json!({"chargedAmount": "60",
+        "channelState": {"chargedCumulativeAmount": "160"}}),
+        ),
+    );
+    put("buyer_answer", "refunded", &answer("900", serde_json::json!({})));
+    put(
+        "buyer_answer",
+        "refused",
+        &json(&serde_json::json!({"success": false, "errorReason": "insufficient_funds",
+        "transaction": "", "network": "eip155:4020711"})),
+    );
+    put("buyer_corrected", "behind", &json(&correction_alone()));
 }
 
 fn json(value: &impl serde::Serialize) -> Vec<u8> {

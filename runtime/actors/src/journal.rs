@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agora_economy::ports::log::{LogFault, Row};
 use agora_economy::ports::state::{Journal, Pending, StateStore, Table, Write};
+use futures::channel::oneshot;
 
 /// A [`StateStore`] as a [`Journal`] that blocks no executor.
 #[derive(Clone)]
@@ -27,7 +28,17 @@ async fn elsewhere<T: Send + 'static>(
 impl Journal for ThreadedJournal {
     fn commit(&self, writes: Vec<Write>) -> Pending<'_, ()> {
         let store = Arc::clone(&self.0);
-        Box::pin(elsewhere(move || store.commit(&writes)))
+        Box::pin(async move {
+            // Most often the store's own writer takes it at once: a thread that waits would cost more than the write.
+            let (done, told) = oneshot::channel();
+            match store.begin(writes, Box::new(move |result| drop(done.send(result)))) {
+                Ok(()) => told.await.unwrap_or_else(|_| {
+                    let reason = "its writer stopped; open it again".to_owned();
+                    Err(LogFault::Failed { doing: "wrote state", reason })
+                }),
+                Err((writes, _)) => elsewhere(move || store.commit(&writes)).await,
+            }
+        })
     }
 
     fn get(&self, table: Table, key: Vec<u8>) -> Pending<'_, Option<Vec<u8>>> {

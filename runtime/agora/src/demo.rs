@@ -50,7 +50,7 @@ pub async fn run(context: &Context, options: &Demo) -> Outcome<()> {
     }
     let engine = load_engine(&context, true).await?;
     let model = engine.base().clone();
-    let running = Running::start(network, engine, &context.paths).await?;
+    let running = Running::start(network, Some(engine), &context.paths).await?;
     let told = tell(&context, &running, &mut stage, &model, &package, options).await;
     // Orderly, whatever happened: the next start has nothing to repair.
     running.stop().await;

@@ -3,6 +3,7 @@
 mod engine;
 mod follow;
 pub mod network;
+mod ports;
 mod ring;
 mod service;
 mod shops;
@@ -32,15 +33,13 @@ use agora_types::batch::Entry;
 use agora_types::genesis::Genesis;
 use agora_types::key::{StatementKey, StatementSigner};
 use agora_types::{Canonical as _, Code};
-use agora_web::{Bounds, Face};
 use tokio::sync::Notify;
 
 use crate::cli::args::Up;
 use crate::cli::context::Context;
 use crate::control::Service;
-use crate::control::beacon::{Beacon, fresh_token};
-use crate::control::serve::serve;
 use network::{Network, NodeKeys, failure, refused};
+pub use ports::{Control, PUBLIC_GRACE, Public};
 use ring::Ring;
 use service::NodeService;
 use shops::Shops;
@@ -50,8 +49,6 @@ pub use system::System;
 const SNAPSHOT_EVERY: u64 = 1_024;
 /// Milliseconds between publications of the receipt log.
 const PUBLISH_EVERY_MS: u64 = 1_000;
-/// How long open answers to strangers may take after the node was asked to stop.
-const PUBLIC_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Why a request was refused, from whatever part it comes.
 pub(crate) struct Refusal(Failure);
@@ -111,11 +108,11 @@ fn not_started(error: agora_actors::CallError, folder: &DataFolder) -> Failure {
 }
 
 impl Running {
-    /// Starts a node on an opened network with this engine.
+    /// Starts a node on an opened network. Without an engine it sells no models; all else is there.
     ///
     /// # Errors
     /// The keystore's, the store's and the sandbox's refusals.
-    pub async fn start(network: Network, engine: Arc<dyn Engine>, paths: &Paths) -> Outcome<Self> {
+    pub async fn start(network: Network, engine: Option<Arc<dyn Engine>>, paths: &Paths) -> Outcome<Self> {
         let since = Instant::now();
         let folder = &network.folder;
         let keys = network.keys()?;
@@ -127,8 +124,8 @@ impl Running {
         let blobs = FolderBlobs::open(&folder.blobs_folder()).map_err(|fault| failure(&fault, folder.path()))?;
         let parts = NodeParts {
             log: Some(log_parts(folder, Arc::clone(&keys.checkpoint))?),
-            host: Some(HostParts {
-                engine: Arc::clone(&engine),
+            host: engine.clone().map(|engine| HostParts {
+                engine,
                 account: Arc::clone(&keys.host),
                 receipt_key: Arc::clone(&keys.receipt),
                 grace_s: agora_actors::host::GRACE_S,
@@ -151,7 +148,7 @@ impl Running {
             shops: Some(Arc::clone(&shops)),
             genesis,
             host: (keys.host.address(), keys.receipt.public()),
-            engine: Some(engine),
+            engine,
             pid: Some(std::process::id()),
             since,
             stop: Arc::clone(&stop),
@@ -215,24 +212,6 @@ impl Running {
         }
     }
 
-    /// Opens the port that others pay at.
-    ///
-    /// # Errors
-    /// `node.port_in_use`, `node.not_loopback`, `node.bad_config` for certificate, key or URL.
-    pub fn open_public(&self, address: SocketAddr, tls: Option<&Tls>, url: Option<&str>) -> Outcome<PublicPort> {
-        let services = self.shops.services(url.map(str::to_owned));
-        let bounds = agora_gateway::Bounds::default();
-        let port = PublicPort::open(address, self.genesis().dev, tls, services, bounds);
-        let port = port.map_err(|error| Failure::new(error.code(), error.to_string()))?;
-        self.shops.opened(port.address(), tls.is_some(), url);
-        Ok(port)
-    }
-
-    /// Where others pay.
-    pub fn public_address(&self) -> Option<String> {
-        self.shops.address()
-    }
-
     /// Stops the actors; what is under way stands on disk.
     pub async fn stop(self) {
         self.house.abort();
@@ -260,30 +239,29 @@ pub async fn up(context: &Context, options: &Up) -> Outcome<()> {
     })?);
     let engine = load_engine(context, genesis.dev).await?;
     let folder = network.folder.path().to_path_buf();
-    let running = Running::start(network, engine, &context.paths).await?;
-    let token = fresh_token()?;
-    let face = Face::open(address, genesis.dev, token.clone(), serve(running.service()), Bounds::default());
-    let face = match face {
-        Ok(face) => face,
-        Err(error) => {
-            running.stop().await;
-            return Err(Failure::new(error.code(), error.to_string()));
-        }
-    };
+    let running = Running::start(network, Some(engine), &context.paths).await?;
     let public = match open_public(&running, context, options) {
         Ok(public) => public,
         Err(failure) => {
-            face.close().await;
             running.stop().await;
             return Err(failure);
         }
     };
-    let beacon = Beacon::of_process(face.address(), token);
-    beacon.write(&folder)?;
+    // Last, since whoever reads its beacon may ask for everything.
+    let control = match running.open_control(address).await {
+        Ok(control) => control,
+        Err(failure) => {
+            if let Some(public) = public {
+                public.close(PUBLIC_GRACE).await;
+            }
+            running.stop().await;
+            return Err(failure);
+        }
+    };
     printer.note(&format!("network   {} (chain id {})", genesis.name, genesis.chain_id));
     printer.note(&format!("data      {}", folder.display()));
     printer.note(&format!("model     {}", settings.model.value));
-    printer.note(&format!("listening http://{}  (Ctrl-C stops)", face.address()));
+    printer.note(&format!("listening http://{}  (Ctrl-C stops)", control.address()));
     if let (Some(url), Some(port)) = (running.public_address(), &public) {
         let at = port.address();
         printer
@@ -294,10 +272,9 @@ pub async fn up(context: &Context, options: &Up) -> Outcome<()> {
     if let Some(public) = public {
         public.close(PUBLIC_GRACE).await;
     }
-    face.close().await;
+    let closed = control.close().await;
     running.stop().await;
-    beacon.remove(&folder)?;
-    ended
+    ended.and(closed)
 }
 
 /// Opens the public port as settings and flags say. Where the usual port is taken and nobody named it, any free one does.
@@ -308,8 +285,8 @@ fn open_public(running: &Running, context: &Context, options: &Up) -> Outcome<Op
         (Some(certificate), Some(key)) => Some(Tls { certificates: certificate.clone(), key: key.clone() }),
         (Some(_), None) | (None, Some(_)) | (None, None) => None,
     };
-    let url = options.public_url.as_deref();
-    let open = |number: u16| running.open_public(SocketAddr::new(settings.bind.value, number), tls.as_ref(), url);
+    let public = Public { tls, url: options.public_url.clone(), ..Public::default() };
+    let open = |number: u16| running.open_public(SocketAddr::new(settings.bind.value, number), public.clone());
     let opened = match open(number) {
         Err(failure) if failure.code == Code::NodePortInUse && settings.http.source == Source::Default => open(0),
         other => other,

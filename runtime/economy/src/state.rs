@@ -132,6 +132,18 @@ impl State {
         each_table!(self, settle);
     }
 
+    /// Rows of all tables: how long it takes to look at everything.
+    pub(crate) fn rows(&self) -> usize {
+        let mut rows = 0;
+        macro_rules! count {
+            ($number:literal, $table:expr) => {
+                rows += $table.len();
+            };
+        }
+        each_table!(self, count);
+        rows
+    }
+
     /// True when tables that name each other's rows agree, and no channel holds less than nothing. State that was
     /// built by commands always does; state that was read from bytes must show it before anything else is asked of it.
     pub(crate) fn is_whole(&self) -> bool {

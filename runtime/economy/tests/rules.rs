@@ -295,7 +295,7 @@ fn what_is_not_signed_by_the_right_key_never_reaches_the_log() {
     claim.claims[0].max_claimable = atoms(11);
     assert_eq!(check(kit.sign(HOST, Command::Claim(claim.clone()))), Code::VoucherSignature);
     assert_eq!(check(kit.sign(HOST, Command::Claim(Claim { claims: vec![] }))), Code::ClaimCount);
-    let many = Claim { claims: vec![claim.claims[0].clone(); 65] };
+    let many = Claim { claims: vec![claim.claims[0].clone(); 101] };
     assert_eq!(check(kit.sign(HOST, Command::Claim(many))), Code::ClaimCount);
     let Command::Claim(good) = claim_of(&kit, &config, 10, 10) else { unreachable!() };
     let mut mixed = good.clone();

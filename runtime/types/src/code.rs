@@ -131,7 +131,7 @@ codes! {
     WithdrawStarted = 2019, "channel.withdraw_already_started", 409, 7, None, "finish the withdrawal that runs, after its delay";
     NotPayer = 2020, "channel.not_the_payer", 403, 4, None, "only payer or payer's authorizer may do this";
     AuthorizerMismatch = 2021, "channel.receiver_authorizer_mismatch", 403, 4, Some("invalid_batch_settlement_evm_receiver_authorizer_mismatch"), "all claims of a batch have the one authorizer that signed it";
-    ClaimCount = 2022, "channel.claim_count", 400, 2, None, "a batch has 1 to 64 claims";
+    ClaimCount = 2022, "channel.claim_count", 400, 2, None, "a batch has 1 to 100 claims";
     PayerIsSystem = 2023, "channel.payer_is_system", 403, 4, None, "a system account has no key and cannot pay";
     ChannelIdMismatch = 2024, "channel.channel_id_mismatch", 400, 2, Some("invalid_batch_settlement_evm_channel_id_mismatch"), "the voucher names another channel than its config";
 

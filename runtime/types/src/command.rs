@@ -11,7 +11,7 @@ use crate::{Address, Amount, CallId, ChannelId, CommandId, DatanetId, Hash, List
 /// Most bytes of a receipt inside a command.
 pub const RECEIPT_SIZE_MAX: usize = 4096;
 /// Most claims in one [`Claim`].
-pub const CLAIMS_MAX: usize = 64;
+pub const CLAIMS_MAX: usize = 100;
 /// Most members over all datanets of a listing: with host, owner, validators and platform they fit 16 legs.
 pub const MEMBERS_MAX: usize = 12;
 /// Most hosts of a listing and datanets of a listing.

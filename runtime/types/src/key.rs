@@ -81,27 +81,33 @@ impl fmt::Debug for WalletSignature {
 }
 
 /// A secp256k1 private key: an owner, an agent account or a session key that signs vouchers.
-pub struct WalletKey(SecretKey);
+pub struct WalletKey {
+    secret: SecretKey,
+    /// Computed once: it costs as much as a signature, and every offer names one.
+    address: Address,
+}
 
 impl WalletKey {
     /// From 32 secret bytes.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
-        SecretKey::from_secret_bytes(*bytes).map(Self).map_err(|_| KeyError::BadSecret)
+        let secret = SecretKey::from_secret_bytes(*bytes).map_err(|_| KeyError::BadSecret)?;
+        Ok(Self { address: address_of(&secret.public_key()), secret })
     }
 
     /// Its secret bytes, wiped when dropped.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0.to_secret_bytes())
+        Zeroizing::new(self.secret.to_secret_bytes())
     }
 
     /// The address its signatures recover to.
     pub fn address(&self) -> Address {
-        address_of(&self.0.public_key())
+        self.address
     }
 
     /// Signs a digest deterministically (RFC 6979), low s.
     pub fn sign(&self, digest: &Hash) -> WalletSignature {
-        let signature = RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(*digest.as_bytes()), &self.0);
+        let signature =
+            RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(*digest.as_bytes()), &self.secret);
         let (id, compact) = signature.serialize_compact();
         let mut bytes = [0; 65];
         bytes[..64].copy_from_slice(&compact);
@@ -112,7 +118,7 @@ impl WalletKey {
 
 impl Drop for WalletKey {
     fn drop(&mut self) {
-        self.0.non_secure_erase();
+        self.secret.non_secure_erase();
     }
 }
 

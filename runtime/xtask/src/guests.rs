@@ -112,7 +112,7 @@ fn build(root: &Path, cache: &Path, toolchain: &Toolchain, build_folder: &Path) 
 }
 
 /// What the outer `cargo run` and the user's settings for host builds would change in the guests.
-fn forget_outer_cargo(command: &mut Command) {
+pub(crate) fn forget_outer_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let settings = ["RUSTFLAGS", "RUSTDOCFLAGS", "RUSTC", "RUSTDOC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"];

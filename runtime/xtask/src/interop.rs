@@ -4,8 +4,8 @@
 //! recounted after each of them.
 
 mod checks;
-mod clients;
-mod node;
+pub(crate) mod clients;
+pub(crate) mod node;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,7 +1,9 @@
 //! Workspace chores: `cargo xtask demo` shows the whole line, `cargo xtask test` tests everything.
 
+mod bench;
 mod demo;
 mod fetch;
+mod fuzz;
 mod guests;
 mod interop;
 mod needs;
@@ -42,6 +44,10 @@ enum Chore {
     Guests,
     /// Run pinned stock clients of x402 and OpenAI against a real node.
     Interop(interop::Choice),
+    /// Measure against a peer in the same run, and say which goals are met.
+    Bench(bench::Choice),
+    /// Feed every reader of what strangers send with libFuzzer.
+    Fuzz(fuzz::Choice),
     /// Check layers, purity, the map in runtime/ARCHITECTURE.md and the top level.
     Tidy,
     /// Fetch the model that tests and demo use into the user's models folder, once.
@@ -62,11 +68,19 @@ fn main() -> anyhow::Result<()> {
             guests::run(&root)?.iter().for_each(|line| println!("{line}"));
             Ok(())
         }
+        Chore::Bench(choice) => bench::run(&root, &choice),
+        Chore::Fuzz(choice) => fuzz::run(&root, &choice),
         Chore::Interop(choice) => interop::run(&root, &choice).map(|line| println!("{line}")),
         Chore::Tidy => tidy::run(&root),
         Chore::Fetch { model } => fetch::run(&model).map(|line| println!("{line}")),
         Chore::Doctor => {
-            needs::check(&[needs::Need::C, needs::Need::Pip, needs::Need::Guests, needs::Need::Node])?;
+            needs::check(&[
+                needs::Need::C,
+                needs::Need::Cpp,
+                needs::Need::Pip,
+                needs::Need::Guests,
+                needs::Need::Node,
+            ])?;
             println!("every tool that the chores need is here");
             Ok(())
         }

@@ -1,6 +1,7 @@
 //! What chores need, said all at once before minutes of work: nobody likes to learn of the second missing tool after
 //! installing the first.
 
+use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
 use agora_shell::doctor::{self, Check, System, Verdict};
@@ -13,6 +14,8 @@ use crate::guests;
 pub(crate) enum Need {
     /// A C compiler, for secp256k1. It was here when this program was linked, and may be gone since.
     C,
+    /// A C++ compiler, for libFuzzer.
+    Cpp,
     /// Python 3 with pip: the model is published as a Python package.
     Pip,
     /// A Rust compiler for agents: installed, in the cache, or within reach of what `cargo xtask guests` fetches it with.
@@ -23,7 +26,7 @@ pub(crate) enum Need {
 
 /// Succeeds when all needs are met, else names every missing one and the way to it.
 pub(crate) fn check(needs: &[Need]) -> anyhow::Result<()> {
-    let missing = missing(needs, &doctor::tools(&System), guests::compiler_at_hand, has_node);
+    let missing = missing(needs, &doctor::tools(&System), guests::compiler_at_hand, has_node, has_cpp);
     for line in &missing {
         eprintln!("missing: {line}");
     }
@@ -31,20 +34,26 @@ pub(crate) fn check(needs: &[Need]) -> anyhow::Result<()> {
 }
 
 fn has_node() -> bool {
-    let starts = |program: &str| {
-        let mut version = Command::new(program);
-        let version = version.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        version.status().is_ok_and(|status| status.success())
-    };
-    starts("node") && starts("npm")
+    starts(OsStr::new("node")) && starts(OsStr::new("npm"))
 }
 
-/// `guest_compiler` and `node` start programs, so they are asked only when it counts.
+fn has_cpp() -> bool {
+    starts(&std::env::var_os("CXX").unwrap_or_else(|| "c++".into()))
+}
+
+fn starts(program: &OsStr) -> bool {
+    let mut version = Command::new(program);
+    let version = version.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    version.status().is_ok_and(|status| status.success())
+}
+
+/// `guest_compiler`, `node` and `cpp` start programs, so they are asked only when it counts.
 fn missing(
     needs: &[Need],
     tools: &[Check],
     guest_compiler: impl Fn() -> Result<(), String>,
     node: impl Fn() -> bool,
+    cpp: impl Fn() -> bool,
 ) -> Vec<String> {
     let mut lines = Vec::new();
     for need in needs {
@@ -54,6 +63,12 @@ fn missing(
             Need::Guests => {
                 if let Err(advice) = guest_compiler() {
                     lines.push(format!("no Rust compiler for agents: needed to build them; {advice}"));
+                }
+                continue;
+            }
+            Need::Cpp => {
+                if !cpp() {
+                    lines.push("no C++ compiler: needed to build libFuzzer; install g++ or clang".to_owned());
                 }
                 continue;
             }
@@ -83,15 +98,15 @@ mod tests {
 
     #[test]
     fn everything_missing_is_named_at_once_and_nothing_else() {
-        let all = [Need::C, Need::Pip, Need::Guests, Need::Node];
+        let all = [Need::C, Need::Cpp, Need::Pip, Need::Guests, Need::Node];
         let bare = [tool("c-compiler", Verdict::Fail), tool("python", Verdict::Fail), tool("git", Verdict::Fail)];
         let none = || Err("rustup target add it".to_owned());
-        assert_eq!(missing(&all, &bare, none, || false).len(), 4);
-        assert_eq!(missing(&[Need::Pip], &bare, none, || false), ["nothing: install it"]);
+        assert_eq!(missing(&all, &bare, none, || false, || false).len(), 5);
+        assert_eq!(missing(&[Need::Pip], &bare, none, || false, || false), ["nothing: install it"]);
         let full = [tool("c-compiler", Verdict::Ok), tool("python", Verdict::Ok)];
-        assert!(missing(&all, &full, || Ok(()), || true).is_empty());
+        assert!(missing(&all, &full, || Ok(()), || true, || true).is_empty());
         assert_eq!(
-            missing(&all, &full, none, || true),
+            missing(&all, &full, none, || true, || true),
             ["no Rust compiler for agents: needed to build them; rustup target add it"]
         );
     }
@@ -100,8 +115,14 @@ mod tests {
     fn a_chore_without_agents_does_not_look_for_their_compiler() {
         let full = [tool("c-compiler", Verdict::Ok), tool("python", Verdict::Ok)];
         assert!(
-            missing(&[Need::C, Need::Pip], &full, || panic!("asked for nothing"), || panic!("asked for nothing"))
-                .is_empty()
+            missing(
+                &[Need::C, Need::Pip],
+                &full,
+                || panic!("asked for nothing"),
+                || panic!("asked for nothing"),
+                || panic!("asked for nothing")
+            )
+            .is_empty()
         );
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use agora_economy::ports::pay::{Piece, Trouble};
 use agora_gateway::{Bounds, PublicPort};
 use agora_types::Code;
+use agora_x402::header;
+use agora_x402::wire::PaymentRequired;
 use serde_json::{Value, json};
 
 use crate::client::{Client, PATIENCE, Whole, ask, request};
@@ -223,7 +225,7 @@ async fn errors_are_openai_s_with_our_codes() {
     assert_eq!((unpaid.status(), &unpaid.json()["error"]["code"]), (402, &"payment.required".into()));
     let turned = [
         ("busy", 409, "channel.busy"),
-        ("conflict", 409, "ledger.nonce_used"),
+        ("conflict", 409, "channel.nonce_already_used"),
         ("refused", 402, "ledger.exceeds_credits"),
         ("replay", 409, "ledger.pending_transfer_already_posted"),
     ];
@@ -247,7 +249,8 @@ async fn a_get_tells_the_dearest_price_and_pays_refunds_only() {
     let get = async |path: &str, headers: &[(&str, &str)]| ask(port.address(), "GET", path, headers, b"").await;
     let offer = get("/v1/chat/completions?model=small", &[]).await;
     assert_eq!(offer.status(), 402);
-    assert_eq!(paid(offer.get("payment-required").unwrap())["accepts"][0]["amount"], "100");
+    let required: PaymentRequired = header::decode([offer.get("payment-required").unwrap()]).unwrap();
+    assert_eq!(json!(required)["accepts"][0]["amount"], "100");
     let refund = payment(&json!({"ask": "refund"}));
     let refund = get("/v1/completions", &[("PAYMENT-SIGNATURE", &refund)]).await;
     assert_eq!((refund.status(), &paid(refund.get("payment-response").unwrap())["amount"]), (200, &"9".into()));

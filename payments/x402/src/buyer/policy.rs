@@ -6,7 +6,7 @@ use agora_types::channel::{WITHDRAW_DELAY_MAX_S, WITHDRAW_DELAY_MIN_S};
 use agora_types::eip712::Network;
 use agora_types::{Address, Amount};
 
-use crate::check::{TOKEN_DOMAIN, WINDOW_MAX_S};
+use crate::check::{TOKEN_DOMAIN, WINDOW_MAX_S, token_domain};
 use crate::wire::{NetworkId, PaymentRequired, PaymentRequirements, Scheme};
 
 /// What a buyer may pay for.
@@ -155,6 +155,8 @@ fn extra_fits(offer: &PaymentRequirements) -> Option<()> {
             let extra = offer.exact_extra().ok()?;
             ((extra.name.as_str(), extra.version.as_str()) == TOKEN_DOMAIN).then_some(())
         }
+        // The permit's domain is Permit2's; yet a facilitator refuses an offer that names another token than ours.
+        Scheme::Upto if token_domain(&offer.extra).is_err() => None,
         Scheme::Upto => (offer.upto_extra().ok()?.facilitator_address != Address::ZERO).then_some(()),
         Scheme::BatchSettlement => {
             let extra = offer.batch_extra().ok()?;

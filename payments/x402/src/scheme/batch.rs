@@ -13,7 +13,7 @@ use crate::reason::{Reason, Refusal};
 use crate::wire::{Object, Seconds, object};
 
 /// Most claims of one batch.
-pub const CLAIMS_MAX: usize = 64;
+pub const CLAIMS_MAX: usize = 100;
 
 /// `payload` of a payment, or of a seller's request to settle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -114,9 +114,9 @@ pub struct RefundPayload {
     /// Of the channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund_nonce: Option<Seconds>,
-    /// What is claimed before the rest goes back; at most 64.
+    /// What is claimed before the rest goes back; at most 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 100))]
     pub claims: Option<Vec<ClaimFields>>,
     /// By the receiver's authorizer, over `Refund`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,8 +130,8 @@ pub struct RefundPayload {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimPayload {
-    /// 1 to 64.
-    #[schemars(length(min = 1, max = 64))]
+    /// 1 to 100.
+    #[schemars(length(min = 1, max = 100))]
     pub claims: Vec<ClaimFields>,
     /// By the receiver's authorizer, over `ClaimBatch`; absent when that is the facilitator's own key.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -41,7 +41,7 @@ pub struct VerifyRequest {
 
 impl Document for VerifyRequest {
     const NAME: &'static str = "VerifyRequest";
-    /// 64 claims of a batch are about 64 KiB.
+    /// 100 claims of a batch are about 80 KiB.
     const SIZE_MAX: usize = 128 * 1024;
 }
 

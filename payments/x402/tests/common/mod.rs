@@ -9,8 +9,10 @@ use agora_types::{Address, Amount, Hash, Timestamp};
 use agora_x402::check::{self, ChannelView, Payment, Purpose, Terms};
 use agora_x402::header;
 use agora_x402::scheme::batch::{BatchPayload, VoucherFields, VoucherPayload};
-use agora_x402::seller::{Offers, batch_offer, exact_offer, upto_offer};
-use agora_x402::wire::{Object, PaymentPayload, PaymentRequirements, Resource, VerifyRequest, Version};
+use agora_x402::seller::{ChannelRecord, Offers, batch_offer, exact_offer, upto_offer};
+use agora_x402::wire::{
+    Object, PaymentPayload, PaymentRequired, PaymentRequirements, Resource, VerifyRequest, Version,
+};
 use agora_x402::{Reason, Refusal};
 use serde_json::Value;
 
@@ -163,4 +165,15 @@ pub fn set(object: &mut Object, path: &str, value: impl Into<Value>) {
 
 pub fn zero() -> Address {
     Address::ZERO
+}
+
+/// The corrective 402 of a seller that charged 37 of the first 100.
+pub fn correction() -> PaymentRequired {
+    let mut record = ChannelRecord::open(config(), view(0, 0));
+    let request = Hash::new([1; 32]);
+    record.accept_deposit(atoms(1_000), atoms(1), voucher(100), atoms(100), request).unwrap();
+    record.refresh(view(1_000, 0));
+    record.commit(&request, atoms(37)).unwrap();
+    let refusal: Refusal = record.clone().accept_voucher(voucher(100), atoms(100), request).unwrap_err();
+    offers().corrective(&refusal, &record, &network())
 }

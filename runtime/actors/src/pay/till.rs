@@ -202,8 +202,9 @@ impl Inner {
     /// A buyer's own id of the payment: another payment under it is a mistake that must not be charged.
     async fn named(&self, payer: Address, paid: &PaymentPayload) -> Result<Identity, Stop> {
         let id = PaymentIdentifier::read(&paid.extensions).ok().flatten().and_then(|info| info.id);
-        let (digest, mut turn, mut known) = (identifier::payload_digest(paid), None, None);
+        let (mut turn, mut known) = (None, None);
         if let Some(id) = id.filter(|id| identifier::is_id(id)) {
+            let digest = identifier::payload_digest(paid);
             let key = identifier_key(&payer, &id);
             // The turn first: what is read then cannot change before it is written.
             match self.desk.flights.take(key.clone(), digest) {

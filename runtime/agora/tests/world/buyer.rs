@@ -151,7 +151,7 @@ impl Buyer {
         let required: PaymentRequired = header::decode(unpaid.header("payment-required")).unwrap();
         let mut offers = required.accepts.iter().filter_map(|offer| offer.known());
         let offer = offers.find(|offer| offer.scheme == self.scheme).expect("an offer").clone();
-        let network = self.network.clone();
+        let network = self.network;
         let context = PaymentContext { network: &network, required: &required, offer: &offer, now: now() };
         let nonce = random(dice);
         let payer = self.key.address();

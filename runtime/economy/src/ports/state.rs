@@ -84,10 +84,21 @@ pub fn check_commit(writes: &[Write]) -> Result<(), LogFault> {
     Ok(())
 }
 
+/// Told once, from any thread, whether writes became durable; dropped untold where nobody knows.
+pub type Done = Box<dyn FnOnce(Result<(), LogFault>) + Send>;
+
 /// Durable tables. Writes of one call become durable together, before the call returns; callable from many threads.
 pub trait StateStore: Send + Sync {
     /// Makes all `writes` durable in one step.
     fn commit(&self, writes: &[Write]) -> Result<(), LogFault>;
+
+    /// The same for callers that must not block: `done` is told what `commit` would say.
+    ///
+    /// # Errors
+    /// Both are given back, and nothing was begun, where this would have to wait: then a thread that may block commits.
+    fn begin(&self, writes: Vec<Write>, done: Done) -> Result<(), (Vec<Write>, Done)> {
+        Err((writes, done))
+    }
 
     /// The value of a key.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, LogFault>;

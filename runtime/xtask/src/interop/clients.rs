@@ -13,7 +13,7 @@ use crate::guests;
 const PINS: &[&str] = &["package.json", "package-lock.json", "requirements.txt"];
 
 /// Installed clients, and a copy of the scripts beside them: npm's packages are found only from there.
-pub(super) struct Clients {
+pub(crate) struct Clients {
     folder: PathBuf,
     scripts: PathBuf,
 }
@@ -25,7 +25,7 @@ pub(super) fn is_python(script: &str) -> bool {
 
 impl Clients {
     /// Installs what is missing: npm's packages always, Python's where they are needed.
-    pub(super) fn install(source: &Path, python: bool) -> anyhow::Result<Self> {
+    pub(crate) fn install(source: &Path, python: bool) -> anyhow::Result<Self> {
         let folder = guests::cache_folder()?.join("interop").join(key(source)?);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let _lock = guests::lock(&folder.join("lock"))?;
@@ -62,7 +62,7 @@ impl Clients {
     }
 
     /// A script with its interpreter.
-    pub(super) fn command(&self, script: &str) -> Command {
+    pub(crate) fn command(&self, script: &str) -> Command {
         let mut command =
             if is_python(script) { Command::new(self.folder.join("python/bin/python")) } else { Command::new("node") };
         command.arg(self.scripts.join(script)).current_dir(&self.scripts);

@@ -115,7 +115,8 @@ impl Drop for Node {
     }
 }
 
-fn command(program: &Path, home: &Path) -> Command {
+/// A program of ours at home in a folder, which nobody can be asked by.
+pub(crate) fn command(program: &Path, home: &Path) -> Command {
     let mut command = Command::new(program);
     alone(&mut command);
     command.env("AGORA_HOME", home).arg("--non-interactive");
@@ -123,7 +124,7 @@ fn command(program: &Path, home: &Path) -> Command {
 }
 
 /// The user's own settings say nothing here.
-fn alone(command: &mut Command) {
+pub(crate) fn alone(command: &mut Command) {
     for name in OTHERS {
         command.env_remove(name);
     }

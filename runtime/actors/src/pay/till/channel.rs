@@ -27,12 +27,13 @@ impl Inner {
         config: &ChannelConfig,
         id: ChannelId,
     ) -> Result<(ChannelRecord, Option<LastRow>), Stop> {
-        let on_ledger = self.desk.parts.ledger.channel(id).await?;
-        let view = on_ledger.as_ref().map(view).unwrap_or_default();
+        let parts = &self.desk.parts;
+        // Both at once: the row is nobody else's while this payment has its turn.
+        let row = load::<ChannelRow>(parts.journal.as_ref(), channel_key(&id));
+        let (on_ledger, row) = futures::future::join(parts.ledger.channel(id), row).await;
+        let view = on_ledger?.as_ref().map(view).unwrap_or_default();
         let mut record = ChannelRecord::open(config.clone(), view);
-        let Some(row) = load::<ChannelRow>(self.desk.parts.journal.as_ref(), channel_key(&id)).await? else {
-            return Ok((record, None));
-        };
+        let Some(row) = row? else { return Ok((record, None)) };
         record.charged = record.charged.max(row.charged);
         record.voucher = row.voucher;
         Ok((record, row.last))

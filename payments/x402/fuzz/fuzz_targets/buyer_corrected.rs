@@ -1,0 +1,9 @@
+//! Fuzzes `agora_x402::probe::buyer_corrected`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    agora_x402::probe::buyer_corrected(bytes);
+});
