@@ -163,8 +163,8 @@ fn size(job: &Job) -> usize {
 /// All writes of a group in one durable transaction, in the order of their commits.
 fn write_group(database: &Database, group: &[Job]) -> Result<(), LogFault> {
     let doing = "wrote state";
-    let mut transaction = database.begin_write().map_err(failed(doing))?;
-    transaction.set_quick_repair(true);
+    // Without quick repair, which flushes the disk twice: the whole file is checked when it is opened in any case.
+    let transaction = database.begin_write().map_err(failed(doing))?;
     for write in group.iter().flat_map(|job| &job.writes) {
         let (definition, place) = table(write.table);
         let mut rows = transaction.open_table(definition).map_err(failed(doing))?;
