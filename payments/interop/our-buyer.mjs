@@ -57,6 +57,13 @@ await check('an agent pays nothing above what it said it pays', async () => {
   expectThat('a failure', failed !== undefined, failed)
   expect('money that came', available(payTo) - seller, 0n)
 })
+await check('an agent that is stopped begins to take back what its channel still holds', async () => {
+  const stopped = agora('agent', 'stop', agent)
+  // A deposit covers what one request may cost at most; vouchers took 40 % each.
+  expectThat('money on its way back', BigInt(stopped.waiting) > 0n && BigInt(stopped.waiting) < price, stopped)
+  const [until, now] = [Number(BigInt(stopped.until) / 1_000_000_000n), Date.now() / 1000]
+  expectThat('when it comes: after the delay', until > now + 600 && until < now + 31 * 86_400, until)
+})
 close()
 
 /** Deploys the agent that fetches, with the shop as the only host it may ask. */

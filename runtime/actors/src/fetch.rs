@@ -1,7 +1,7 @@
 //! Paying over HTTP: what agents need of a client that answers 402 by itself. The client hangs behind [`PaidFetch`].
 
 use agora_sandbox_api::{HttpRequest, Paid, Target};
-use agora_types::{Address, Amount, CallId};
+use agora_types::{Address, Amount, CallId, Timestamp};
 
 use crate::error::CallError;
 use crate::purchase::{Payer, Pending};
@@ -40,6 +40,17 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+/// What comes back from channels with sellers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// Came back now, to the payer's account.
+    pub back: Amount,
+    /// Comes back later.
+    pub waiting: Amount,
+    /// When all of it can be had.
+    pub until: Option<Timestamp>,
+}
+
 /// Sends requests over HTTP and pays for their answers. Callable from many tasks.
 ///
 /// A fetch is known by payer and id. The caller has made id and request durable before it asks, and repeats the same
@@ -69,4 +80,12 @@ pub trait PaidFetch: Send + Sync {
     /// # Errors
     /// Faults: what was paid is not known yet; ask again later. Until then the caller counts the maximum.
     fn give_up<'a>(&'a self, payer: &'a Payer, id: CallId) -> Pending<'a, Option<Paid>>;
+
+    /// Takes back what lies in the payer's channels with sellers: a withdrawal is begun on each, and ended where the
+    /// channel's delay is over. To be repeated until nothing waits. Sellers may claim meanwhile what they have vouchers for,
+    /// and nothing is paid out of these channels until their withdrawals have ended.
+    ///
+    /// # Errors
+    /// Faults; what was begun stays begun.
+    fn withdraw<'a>(&'a self, payer: &'a Payer) -> Pending<'a, Withdrawn>;
 }

@@ -122,7 +122,7 @@ pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<String> {
     let agents = needs_agents.then(|| components(root)).transpose()?;
     let program = match &choice.program {
         Some(program) => program.canonicalize().with_context(|| program.display().to_string())?,
-        None => built(root)?,
+        None => built(root, choice.small)?,
     };
     let started = Instant::now();
     let mut node = Node::start(&program, choice.keep)?;
@@ -156,10 +156,13 @@ fn components(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(guests::target_folder(root)?.join("guests"))
 }
 
-/// The program, built with the features of the whole workspace, so that the tests need not compile anything again.
-fn built(root: &Path) -> anyhow::Result<PathBuf> {
+/// The program, built with the features of the whole workspace. The short form is a part of the tests, whose features are
+/// more: it takes the program that they were built with.
+fn built(root: &Path, with_tests: bool) -> anyhow::Result<PathBuf> {
     eprintln!("== program (the first build takes minutes)");
-    let mut build: Command = steps::plain_cargo(root, &["build", "--release", "--workspace", "--bin", "agora"]);
+    let mut arguments = vec!["build", "--release", "--workspace", "--bin", "agora"];
+    arguments.extend(with_tests.then_some("--tests"));
+    let mut build: Command = steps::plain_cargo(root, &arguments);
     let status = build.status().context("starting cargo")?;
     if !status.success() {
         bail!("the program did not build ({status}); the output above says why");

@@ -20,6 +20,7 @@ use super::{AgentPorts, Feed};
 use crate::ask::ask;
 use crate::clock::fresh_head;
 use crate::error::CallError;
+use crate::fetch::Withdrawn;
 use crate::purchase::{Buyer, Payer};
 
 /// How long an answer may take; compiling and stopping included.
@@ -65,6 +66,10 @@ pub struct Stopped {
     pub refunded: Amount,
     /// From its account to its owner.
     pub returned: Amount,
+    /// Still in channels with sellers over HTTP; [`AgentsHandle::collect`] brings it, or stopping again.
+    pub waiting: Amount,
+    /// When all of that can be had.
+    pub until: Option<Timestamp>,
 }
 
 /// The agents of a node.
@@ -188,17 +193,53 @@ impl AgentsHandle {
                 }
             }
         }
-        let returned = self.give_back(&record, &payer).await?;
+        let in_http = match &self.ports.fetch {
+            Some(client) => client.withdraw(&payer).await.unwrap_or_else(|error| {
+                refused = refused.take().or(Some(error));
+                Withdrawn::default()
+            }),
+            None => Withdrawn::default(),
+        };
+        refunded = refunded.checked_add(in_http.back).unwrap_or(refunded);
+        let returned = self.give_back(&record, &payer, None).await?;
         if let Some(refused) = refused {
             return Err(refused);
         }
         let record = book.record().await;
-        Ok((view(buyer, name.to_owned(), record).await?, Stopped { refunded, returned }))
+        Ok((
+            view(buyer, name.to_owned(), record).await?,
+            Stopped { refunded, returned, waiting: in_http.waiting, until: in_http.until },
+        ))
     }
 
-    async fn give_back(&self, record: &AgentRecord, payer: &Payer) -> Result<Amount, CallError> {
+    /// Brings stopped agents' money out of channels with sellers over HTTP and gives it to the agents' owners; answers with
+    /// how much came. To be called now and then.
+    ///
+    /// # Errors
+    /// Faults; what came before stays given back.
+    pub async fn collect(&self) -> Result<Amount, CallError> {
+        let Some(client) = &self.ports.fetch else { return Ok(Amount::ZERO) };
+        let mut sum = Amount::ZERO;
+        for (name, bytes) in self.ports.buyer.journal.list(Table::Agents, Vec::new(), AGENTS_MAX).await? {
+            let Ok(record) = AgentRecord::from_bytes(&bytes) else { continue };
+            if record.status != Status::Stopped {
+                continue;
+            }
+            let payer = self.ports.keys.payer(&String::from_utf8_lossy(&name)).await?;
+            let came = client.withdraw(&payer).await?.back;
+            if !came.is_zero() {
+                // No more than came: what else is there may be the budget of an agent that is being deployed again.
+                let returned = self.give_back(&record, &payer, Some(came)).await?;
+                sum = sum.checked_add(returned).unwrap_or(sum);
+            }
+        }
+        Ok(sum)
+    }
+
+    async fn give_back(&self, record: &AgentRecord, payer: &Payer, most: Option<Amount>) -> Result<Amount, CallError> {
         let buyer = &self.ports.buyer;
-        let amount = buyer.ledger.available(record.account).await?;
+        let available = buyer.ledger.available(record.account).await?;
+        let amount = most.map_or(available, |most| most.min(available));
         if amount.is_zero() || record.account == record.owner {
             return Ok(Amount::ZERO);
         }

@@ -16,6 +16,7 @@ mod choice;
 mod fate;
 mod rows;
 mod turns;
+mod withdraw;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub use rows::{
 
 use crate::clock::{Clock, Random, random};
 use crate::error::CallError;
-use crate::fetch::{HttpAnswer, PaidFetch, Reply, SpendLimits};
+use crate::fetch::{HttpAnswer, PaidFetch, Reply, SpendLimits, Withdrawn};
 use crate::purchase::{Payer, Pending};
 use channel::Held;
 use choice::Plan;
@@ -471,6 +472,10 @@ impl PaidFetch for PaidClient {
 
     fn give_up<'a>(&'a self, payer: &'a Payer, id: CallId) -> Pending<'a, Option<Paid>> {
         Box::pin(async move { self.end_of(payer, id).await.map_err(doubtful) })
+    }
+
+    fn withdraw<'a>(&'a self, payer: &'a Payer) -> Pending<'a, Withdrawn> {
+        Box::pin(self.withdraw_all(payer))
     }
 }
 

@@ -150,7 +150,20 @@ impl Document for AgentStopped {
     fn text(&self, out: &mut dyn Write, _: &Style) -> io::Result<()> {
         writeln!(out, "agent {} is stopped", text::plain(&self.agent.name))?;
         writeln!(out, "  back from channels  {}", text::amount(self.refunded))?;
-        writeln!(out, "  back to its owner   {} at {}", text::amount(self.returned), self.agent.owner)
+        writeln!(out, "  back to its owner   {} at {}", text::amount(self.returned), self.agent.owner)?;
+        match self.until {
+            Some(until) => {
+                let minutes = until.as_secs() / 60;
+                let (hours, minutes) = (minutes / 60 % 24, minutes % 60);
+                let waiting = text::amount(self.waiting);
+                writeln!(out, "  still in channels   {waiting}, with sellers over HTTP")?;
+                writeln!(
+                    out,
+                    "                      goes back to its owner from {hours:02}:{minutes:02} UTC, while a node runs"
+                )
+            }
+            None => Ok(()),
+        }
     }
 }
 

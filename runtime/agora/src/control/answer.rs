@@ -267,6 +267,10 @@ pub struct AgentStopped {
     pub refunded: Amount,
     /// What went back to the owner.
     pub returned: Amount,
+    /// Still in channels with sellers over HTTP: it goes back to the owner by itself while a node runs.
+    pub waiting: Amount,
+    /// When all of that can be had.
+    pub until: Option<agora_types::Timestamp>,
 }
 
 /// The node is about to stop.

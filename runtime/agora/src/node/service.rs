@@ -257,7 +257,8 @@ impl NodeService {
 
     async fn stop_agent(&self, name: &str) -> Answered<AgentStopped> {
         let (agent, stopped) = self.agents_handle()?.stop(name).await?;
-        Ok(AgentStopped { agent: view::agent(agent), refunded: stopped.refunded, returned: stopped.returned })
+        let agent::Stopped { refunded, returned, waiting, until } = stopped;
+        Ok(AgentStopped { agent: view::agent(agent), refunded, returned, waiting, until })
     }
 
     fn shutdown(&self) -> Outcome<Stopping> {

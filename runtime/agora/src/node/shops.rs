@@ -128,6 +128,11 @@ impl Shops {
                 {
                     tracing::warn!(%error, "sold requests are looked after in the next round");
                 }
+                if let Some(agents) = &shops.shown.handles.agents
+                    && let Err(error) = agents.collect().await
+                {
+                    tracing::warn!(%error, "what stopped agents left in channels is fetched in the next round");
+                }
             }
         })
     }

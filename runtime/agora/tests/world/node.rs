@@ -242,9 +242,13 @@ impl FakeNode {
                 json(AgentLogs { lines: vec![line(0), line(1)] })
             }
             Request::AgentLogs { name, .. } => Err(Failure::new(Code::AgentNotFound, name)),
-            Request::AgentStop { .. } => {
-                json(AgentStopped { agent: self.agent(), refunded: Amount::ZERO, returned: Amount::from_open(1) })
-            }
+            Request::AgentStop { .. } => json(AgentStopped {
+                agent: self.agent(),
+                refunded: Amount::ZERO,
+                returned: Amount::from_open(1),
+                waiting: Amount::ZERO,
+                until: None,
+            }),
             Request::Shutdown => json(Stopping { pid: 1 }),
         }
     }

@@ -278,6 +278,10 @@ pub(super) fn purchase_key(payer: &Address, id: &CallId) -> Vec<u8> {
     [&[PURCHASE], payer.as_bytes().as_slice(), id.as_bytes()].concat()
 }
 
+pub(super) fn channels_prefix(payer: &Address) -> Vec<u8> {
+    [&[CHANNEL], payer.as_bytes().as_slice()].concat()
+}
+
 pub(super) fn channel_key(payer: &Address, id: &ChannelId) -> Vec<u8> {
     [&[CHANNEL], payer.as_bytes().as_slice(), id.as_bytes()].concat()
 }

@@ -1,0 +1,27 @@
+//! What users of the actors can rely on.
+//!
+//! One program, so that it is linked once; a part runs alone by its name:
+//! `cargo test --release -p agora-actors --test all agent::`.
+
+mod agent;
+mod attacks;
+mod call;
+mod counter;
+mod facilitator;
+mod fetch;
+mod fetch_attacks;
+mod fetch_paid;
+mod formats;
+mod ledger;
+mod log;
+mod models;
+mod node;
+mod published;
+mod relay;
+mod scripted;
+mod serve;
+mod shop;
+mod street;
+mod till;
+mod workers;
+mod world;
