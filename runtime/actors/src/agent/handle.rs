@@ -20,7 +20,7 @@ use super::{AgentPorts, Feed};
 use crate::ask::ask;
 use crate::clock::fresh_head;
 use crate::error::CallError;
-use crate::fetch::Withdrawn;
+use crate::fetch::{PaidFetch, Withdrawn};
 use crate::purchase::{Buyer, Payer};
 
 /// How long an answer may take; compiling and stopping included.
@@ -216,24 +216,28 @@ impl AgentsHandle {
     /// how much came. To be called now and then.
     ///
     /// # Errors
-    /// Faults; what came before stays given back.
+    /// The first fault, after every other agent had its turn. What a fault leaves on an agent's account goes back when the
+    /// agent is stopped again.
     pub async fn collect(&self) -> Result<Amount, CallError> {
         let Some(client) = &self.ports.fetch else { return Ok(Amount::ZERO) };
-        let mut sum = Amount::ZERO;
+        let (mut sum, mut failed) = (Amount::ZERO, None);
         for (name, bytes) in self.ports.buyer.journal.list(Table::Agents, Vec::new(), AGENTS_MAX).await? {
-            let Ok(record) = AgentRecord::from_bytes(&bytes) else { continue };
-            if record.status != Status::Stopped {
-                continue;
-            }
-            let payer = self.ports.keys.payer(&String::from_utf8_lossy(&name)).await?;
-            let came = client.withdraw(&payer).await?.back;
-            if !came.is_zero() {
-                // No more than came: what else is there may be the budget of an agent that is being deployed again.
-                let returned = self.give_back(&record, &payer, Some(came)).await?;
-                sum = sum.checked_add(returned).unwrap_or(sum);
+            let stopped = AgentRecord::from_bytes(&bytes).ok().filter(|record| record.status == Status::Stopped);
+            let Some(record) = stopped else { continue };
+            match self.collect_one(client.as_ref(), &String::from_utf8_lossy(&name), &record).await {
+                Ok(returned) => sum = sum.checked_add(returned).unwrap_or(sum),
+                // One agent's trouble does not keep what others are owed.
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(sum)
+        failed.map_or(Ok(sum), Err)
+    }
+
+    async fn collect_one(&self, client: &dyn PaidFetch, name: &str, record: &AgentRecord) -> Result<Amount, CallError> {
+        let payer = self.ports.keys.payer(name).await?;
+        let came = client.withdraw(&payer).await?.back;
+        // No more than came: what else is there may be the budget of an agent that is being deployed again.
+        self.give_back(record, &payer, Some(came)).await
     }
 
     async fn give_back(&self, record: &AgentRecord, payer: &Payer, most: Option<Amount>) -> Result<Amount, CallError> {
