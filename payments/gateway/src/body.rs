@@ -20,9 +20,12 @@ pub(crate) async fn read(
 ) -> Result<Bytes, Failure> {
     let large = || Failure::new(Code::WireTooLarge, format!("a body here has at most {max} bytes"));
     // What announces itself as too long is refused before any of it is read.
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > max)) {
-        return Err(large());
+    if let Some(length) = headers.get(CONTENT_LENGTH) {
+        let read = length.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+        let length = read.ok_or_else(|| Failure::new(Code::WireMalformed, "Content-Length is no length"))?;
+        if usize::try_from(length).map_or(true, |length| length > max) {
+            return Err(large());
+        }
     }
     let whole = async {
         let mut bytes = BytesMut::new();

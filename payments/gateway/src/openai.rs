@@ -79,7 +79,7 @@ async fn probe(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
 async fn probed(request: &HttpRequest, shared: &Shared) -> Result<Infallible, Turned> {
     let models = port(shared)?;
     let payment = admission::payment(request.headers())?;
-    let model = web::Query::<Named>::from_query(request.query_string()).map_or(None, |query| query.into_inner().model);
+    let model = named(request.query_string())?;
     let priced = shared.origin.priced(request, &[])?;
     let work = async move {
         let admission = models.probe(model.as_deref(), &priced, payment.as_ref()).await?;
@@ -88,10 +88,15 @@ async fn probed(request: &HttpRequest, shared: &Shared) -> Result<Infallible, Tu
     shared.finish(work).await?
 }
 
-/// The model in a query.
-#[derive(Deserialize)]
-struct Named {
-    model: Option<String>,
+/// The model that a query names; other words of it are ignored.
+pub(crate) fn named(query: &str) -> Result<Option<String>, Failure> {
+    #[derive(Deserialize)]
+    struct Named {
+        model: Option<String>,
+    }
+    let read = web::Query::<Named>::from_query(query);
+    let bad = |error| Failure::new(Code::WireMalformed, format!("the query: {error}; at most one model=NAME"));
+    Ok(read.map_err(bad)?.into_inner().model)
 }
 
 fn port(shared: &Shared) -> Result<Arc<dyn Models>, Failure> {

@@ -4,8 +4,15 @@
 //! the reason why nothing but tests calls this module. Payments and the facilitator's bodies are read by `agora-x402`, which
 //! has probes of its own.
 
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
 use actix_web::http::Uri;
-use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+};
+use actix_web::web::Bytes;
 use agora_x402::header;
 
 use crate::errors::{Failure, Style};
@@ -26,6 +33,8 @@ pub const PROBES: &[Probe] = &[
     ("http_agent", http_agent),
     ("http_query", http_query),
     ("http_nonce", http_nonce),
+    ("http_model", http_model),
+    ("http_body", http_body),
 ];
 
 /// Longest message of a failure: it must not carry the request back.
@@ -176,4 +185,50 @@ pub fn http_nonce(bytes: &[u8]) -> bool {
     let written = if permit2 { format!("permit2:{nonce}") } else { nonce.to_string() };
     assert_eq!(facilitator::single(&written), Ok((nonce, permit2)), "a nonce changed on its way");
     true
+}
+
+/// The query of a GET on a completion route.
+pub fn http_model(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let model = match openai::named(text) {
+        Ok(model) => model,
+        Err(failure) => return refused(&failure),
+    };
+    let Some(model) = model else { return false };
+    assert!(model.len() <= text.len(), "a name grew on its way");
+    let escaped: String = model.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    assert_eq!(openai::named(&format!("model={escaped}")), Ok(Some(model)), "a name changed on its way");
+    true
+}
+
+/// Longest body in [`http_body`].
+const BODY_MAX: usize = 64;
+
+/// A body: what `Content-Length` announces, a line break, and its chunks, one on each line; an empty one is where the
+/// client broke off.
+pub fn http_body(bytes: &[u8]) -> bool {
+    let (announced, rest) = lines(bytes);
+    let Some(headers) = headers(CONTENT_LENGTH, announced) else { return false };
+    let chunks: Vec<_> = rest.split(|byte| *byte == b'\n').map(Bytes::copy_from_slice).collect();
+    let whole: Vec<u8> = chunks.concat();
+    let is_cut = chunks.iter().any(Bytes::is_empty);
+    let given =
+        chunks.into_iter().map(|chunk| if chunk.is_empty() { Err(PayloadError::Incomplete(None)) } else { Ok(chunk) });
+    let mut payload: Payload = Payload::Stream { payload: Box::pin(futures::stream::iter(given)) };
+    // Every chunk is there already, so nothing waits for time.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime of one thread");
+    let read = runtime.block_on(body::read(&headers, &mut payload, BODY_MAX, Duration::from_secs(60)));
+    let announced = std::str::from_utf8(announced).ok().and_then(|text| text.parse::<u64>().ok());
+    let is_large = whole.len() > BODY_MAX || announced.is_none_or(|length| length > BODY_MAX as u64);
+    match read {
+        Ok(body) => {
+            assert_eq!(body, whole, "a body changed on its way");
+            assert!(!is_large && !is_cut, "a body out of its bounds was read");
+            true
+        }
+        Err(failure) => {
+            assert!(is_large || is_cut, "a good body was refused: {failure:?}");
+            refused(&failure)
+        }
+    }
 }

@@ -12,6 +12,6 @@ mod actor;
 mod handle;
 mod node;
 
-pub use actor::{LedgerActor, LedgerError, LedgerSettings, Lookup, Query, ReadLog, Rows, Size, Submit};
+pub use actor::{LedgerActor, LedgerError, LedgerSettings, Look, Submit};
 pub use handle::LedgerHandle;
 pub use node::{Answers, LedgerFault, LedgerNode};

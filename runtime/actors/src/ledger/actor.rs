@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use agora_economy::ports::log::{Index, LogFault, LogStore, Row};
-use agora_economy::{Economy, Verified};
+use agora_economy::Verified;
+use agora_economy::ports::log::{LogFault, LogStore};
 use agora_types::Code;
-use agora_types::batch::Batch;
 use agora_types::genesis::Genesis;
 use kameo::Actor;
 use kameo::actor::ActorRef;
@@ -49,37 +48,21 @@ pub enum LedgerError {
 #[derive(Debug)]
 pub struct Submit(pub Vec<Verified>);
 
-/// Asks a question about the state as of the newest durable batch.
-pub struct Query<R>(pub Box<dyn FnOnce(&Economy) -> R + Send>);
+/// Looks at what is durable: the state as of the newest batch, and the log.
+pub struct Look<R>(Box<dyn FnOnce(&LedgerNode) -> Result<R, LogFault> + Send>);
 
-impl<R> Query<R> {
-    /// A question as a function.
-    pub fn new(question: impl FnOnce(&Economy) -> R + Send + 'static) -> Self {
-        Self(Box::new(question))
+impl<R> Look<R> {
+    /// What to look for. It runs between two commits, so it reads little.
+    pub fn new(look: impl FnOnce(&LedgerNode) -> Result<R, LogFault> + Send + 'static) -> Self {
+        Self(Box::new(look))
     }
 }
 
-impl<R> std::fmt::Debug for Query<R> {
+impl<R> std::fmt::Debug for Look<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Query")
+        f.write_str("Look")
     }
 }
-
-/// Reads from the durable log: a value of an index.
-#[derive(Debug)]
-pub struct Lookup(pub Index, pub Vec<u8>);
-
-/// Reads from the durable log: keys and values of an index, from a key on, at most so many.
-#[derive(Debug)]
-pub struct Rows(pub Index, pub Vec<u8>, pub usize);
-
-/// Reads from the durable log: batches from a position on, at most so many.
-#[derive(Debug)]
-pub struct ReadLog(pub u64, pub usize);
-
-/// Asks how many batches are durable.
-#[derive(Debug)]
-pub struct Size;
 
 struct Flush;
 
@@ -135,51 +118,16 @@ impl Message<Flush> for LedgerActor {
     }
 }
 
-impl<R: Send + 'static> Message<Query<R>> for LedgerActor {
+impl<R: Send + 'static> Message<Look<R>> for LedgerActor {
     type Reply = Result<R, LedgerError>;
 
-    async fn handle(&mut self, Query(question): Query<R>, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
-        Ok(question(self.node().economy()))
-    }
-}
-
-impl Message<Lookup> for LedgerActor {
-    type Reply = Result<Option<Vec<u8>>, LedgerError>;
-
-    async fn handle(&mut self, Lookup(index, key): Lookup, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
-        self.node().store().record(index, &key).map_err(|fault| LedgerError::Uncertain(fault.into()))
-    }
-}
-
-impl Message<Rows> for LedgerActor {
-    type Reply = Result<Vec<Row>, LedgerError>;
-
-    async fn handle(&mut self, Rows(index, from, limit): Rows, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
-        self.node().store().records_from(index, &from, limit).map_err(|fault| LedgerError::Uncertain(fault.into()))
-    }
-}
-
-impl Message<ReadLog> for LedgerActor {
-    type Reply = Result<Vec<Batch>, LedgerError>;
-
-    async fn handle(&mut self, ReadLog(from, limit): ReadLog, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
-        self.node().store().read_from(from, limit).map_err(|fault| LedgerError::Uncertain(fault.into()))
-    }
-}
-
-impl Message<Size> for LedgerActor {
-    type Reply = Result<u64, LedgerError>;
-
-    async fn handle(&mut self, _: Size, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
-        Ok(self.node().next_seq())
+    async fn handle(&mut self, Look(look): Look<R>, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
+        let node = self.node.as_ref().expect("an actor whose commit failed takes no message");
+        look(node).map_err(|fault| LedgerError::Uncertain(fault.into()))
     }
 }
 
 impl LedgerActor {
-    fn node(&self) -> &LedgerNode {
-        self.node.as_ref().expect("an actor whose commit failed takes no message")
-    }
-
     /// Commits what waits, then answers. When the commit fails, everyone learns that it is uncertain and the actor ends:
     /// its supervisor opens the log again.
     fn flush(&mut self) {

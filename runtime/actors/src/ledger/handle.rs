@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use agora_channels::Channel;
 use agora_economy::ports::ledger::{Ledger, LedgerFailure, ListingTerms, Payment, Pending};
-use agora_economy::ports::log::{Index, Row, call_key, payment_key};
-use agora_economy::{CallRecord, Economy, KeyRecord, OpenCall, PaymentRecord, Verified};
+use agora_economy::ports::log::{Index, LogFault, Row, call_key, payment_key};
+use agora_economy::{CallRecord, Economy, HeldPayment, KeyRecord, OpenCall, PaymentRecord, Verified};
 use agora_receipts::receipt::DatanetRef;
 use agora_types::batch::{Batch, Entry};
 use agora_types::command::PublicKey;
@@ -16,7 +16,8 @@ use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, Code, Hash
 use kameo::actor::ActorRef;
 use kameo::error::SendError;
 
-use super::actor::{LedgerActor, LedgerError, Lookup, Query, ReadLog, Rows, Size, Submit};
+use super::actor::{LedgerActor, LedgerError, Look, Submit};
+use super::node::LedgerNode;
 
 /// How long an answer may take: a slow disk's commit many times over.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -40,50 +41,66 @@ impl LedgerHandle {
         &self.actor
     }
 
-    /// Asks a question about the durable state.
+    /// Looks at state and log together, as of the newest durable batch.
     ///
     /// # Errors
     /// The actor is starting anew, or too slow.
+    pub async fn look<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&LedgerNode) -> Result<R, LogFault> + Send + 'static,
+    ) -> Result<R, LedgerFailure> {
+        self.actor.ask(Look::new(look)).reply_timeout(ANSWER).await.map_err(failure)
+    }
+
+    /// Asks a question about the durable state.
+    ///
+    /// # Errors
+    /// As [`LedgerHandle::look`].
     pub async fn query<R: Send + 'static>(
         &self,
         question: impl FnOnce(&Economy) -> R + Send + 'static,
     ) -> Result<R, LedgerFailure> {
-        self.actor.ask(Query::new(question)).reply_timeout(ANSWER).await.map_err(failure)
+        self.look(|node| Ok(question(node.economy()))).await
     }
 
     /// A value of a permanent index.
     ///
     /// # Errors
-    /// As [`LedgerHandle::query`].
+    /// As [`LedgerHandle::look`].
     pub async fn lookup(&self, index: Index, key: Vec<u8>) -> Result<Option<Vec<u8>>, LedgerFailure> {
-        self.actor.ask(Lookup(index, key)).reply_timeout(ANSWER).await.map_err(failure)
+        self.look(move |node| node.store().record(index, &key)).await
     }
-}
 
-impl LedgerHandle {
     /// Keys and values of a permanent index, from a key on, at most `limit`.
     ///
     /// # Errors
-    /// As [`LedgerHandle::query`].
+    /// As [`LedgerHandle::look`].
     pub async fn rows(&self, index: Index, from: Vec<u8>, limit: usize) -> Result<Vec<Row>, LedgerFailure> {
-        self.actor.ask(Rows(index, from, limit)).reply_timeout(ANSWER).await.map_err(failure)
+        self.look(move |node| node.store().records_from(index, &from, limit)).await
     }
 
     /// Durable batches from a position on, at most `limit`.
     ///
     /// # Errors
-    /// As [`LedgerHandle::query`].
+    /// As [`LedgerHandle::look`].
     pub async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>, LedgerFailure> {
-        self.actor.ask(ReadLog(from, limit)).reply_timeout(ANSWER).await.map_err(failure)
+        self.look(move |node| node.store().read_from(from, limit)).await
     }
 
     /// Number of durable batches.
     ///
     /// # Errors
-    /// As [`LedgerHandle::query`].
+    /// As [`LedgerHandle::look`].
     pub async fn size(&self) -> Result<u64, LedgerFailure> {
-        self.actor.ask(Size).reply_timeout(ANSWER).await.map_err(failure)
+        self.look(|node| Ok(node.next_seq())).await
     }
+}
+
+/// A payment as its index and the state have it. What was posted is not held any more.
+fn payment(posted: Option<Vec<u8>>, held: Option<HeldPayment>) -> Result<Option<Payment>, LedgerFailure> {
+    let Some(bytes) = posted else { return Ok(held.map(Payment::Held)) };
+    let record = PaymentRecord::from_bytes(&bytes).map_err(|_| damaged("the record of a payment"))?;
+    Ok(Some(Payment::Posted(record)))
 }
 
 /// What the mailbox or the actor answered, as one failure. Whether a commit happened is not known after any of them.
@@ -163,12 +180,20 @@ impl Ledger for LedgerHandle {
 
     fn payment(&self, payer: Address, nonce: Hash) -> Pending<'_, Option<Payment>> {
         Box::pin(async move {
-            // The index first: what was posted in between is then found as held, and the caller asks again.
-            if let Some(bytes) = self.lookup(Index::Payment, payment_key(&payer, &nonce)).await? {
-                let record = PaymentRecord::from_bytes(&bytes).map_err(|_| damaged("the record of a payment"))?;
-                return Ok(Some(Payment::Posted(record)));
-            }
-            Ok(self.query(move |economy| economy.held_payment(payer, nonce)).await?.map(Payment::Held))
+            let (payment, _) = self.purse(payer, nonce).await?;
+            Ok(payment)
+        })
+    }
+
+    fn purse(&self, payer: Address, nonce: Hash) -> Pending<'_, (Option<Payment>, Amount)> {
+        Box::pin(async move {
+            let look = move |node: &LedgerNode| {
+                let posted = node.store().record(Index::Payment, &payment_key(&payer, &nonce))?;
+                let economy = node.economy();
+                Ok((posted, economy.held_payment(payer, nonce), economy.available(&payer)))
+            };
+            let (posted, held, available) = self.look(look).await?;
+            Ok((payment(posted, held)?, available))
         })
     }
 

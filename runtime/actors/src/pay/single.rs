@@ -95,13 +95,14 @@ pub(super) fn refusal(asked: usize, answers: Vec<Result<(), Code>>) -> Result<Op
 /// Asked before a stranger's command enters the log, where even a refusal stays for ever: anybody can sign for an
 /// account that holds nothing.
 pub(super) async fn can_pay(ledger: &dyn Ledger, payer: Address, amount: Amount) -> Result<(), Stop> {
+    covers(ledger.available(payer).await?, amount)
+}
+
+fn covers(available: Amount, amount: Amount) -> Result<(), Stop> {
     if amount.is_zero() {
         return Err(Code::AmountZero.into());
     }
-    if ledger.available(payer).await? < amount {
-        return Err(Code::ExceedsCredits.into());
-    }
-    Ok(())
+    if available < amount { Err(Code::ExceedsCredits.into()) } else { Ok(()) }
 }
 
 /// Holds and posts single payments with one account.
@@ -190,14 +191,15 @@ impl Singles {
     pub(super) async fn hold(&self, single: &SinglePayment, timeout_s: u64) -> Result<(), Stop> {
         let (payer, nonce) = (single.authorization.payer(), single.authorization.key());
         // A repeat is refused here already, so that it costs no batch and counts against nobody.
-        match self.ledger.payment(payer, nonce).await? {
+        let (known, available) = self.ledger.purse(payer, nonce).await?;
+        match known {
             Some(OnLedger::Posted(_)) => return Err(Code::NonceUsed.into()),
             Some(OnLedger::Held(held)) if held.state == PendingState::Open && held.expires_at > self.clock.now() => {
                 return Err(Code::NonceUsed.into());
             }
             Some(OnLedger::Held(_)) | None => {}
         }
-        can_pay(self.ledger.as_ref(), payer, single.authorization.max()).await?;
+        covers(available, single.authorization.max())?;
         let seconds = hold_seconds(timeout_s);
         self.count(single, self.clock.now().plus_secs(u64::from(seconds)))?;
         let entry = self.sign(Command::Hold(Box::new(single.hold(self.head(), seconds))));
@@ -259,9 +261,16 @@ impl Singles {
             let post = PostTransfer { head: self.head(), pending_signer: payer, pending_id, amount: single.amount };
             self.sign(Command::PostTransfer(post))
         };
+        // Held by ourselves a moment ago, as a rule: posted without a question. A pending's id is of the whole
+        // authorization, so that no other one is posted by mistake.
+        if self.is_ours(single) && refusal(1, self.ledger.commit(vec![post()]).await?)?.is_none() {
+            self.uncount(single);
+            return Ok(single.amount);
+        }
         // Twice: somebody may post or release it between the question and the command.
         for _ in 0..2 {
-            let group = match self.ledger.payment(payer, nonce).await? {
+            let (known, available) = self.ledger.purse(payer, nonce).await?;
+            let group = match known {
                 Some(OnLedger::Posted(record)) => {
                     self.uncount(single);
                     return if record.digest == digest { Ok(record.amount) } else { Err(Code::NonceUsed.into()) };
@@ -274,7 +283,7 @@ impl Singles {
                 }
                 // Never held, or released: hold and post in one step.
                 Some(OnLedger::Held(_)) | None => {
-                    can_pay(self.ledger.as_ref(), payer, single.authorization.max()).await?;
+                    covers(available, single.authorization.max())?;
                     let hold = Command::Hold(Box::new(single.hold(self.head(), 1)));
                     vec![self.sign(hold).linked(), post()]
                 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agora_actors::clock::Clock;
-use agora_actors::ledger::{LedgerActor, LedgerError, LedgerNode, LedgerSettings, Query, Submit};
+use agora_actors::ledger::{LedgerActor, LedgerError, LedgerNode, LedgerSettings, Look, Submit};
 use agora_economy::Verified;
 use agora_economy::ports::log::{Index, LogFault, LogStore, Record, Row, Snapshot};
 use agora_economy::ports::memory::MemoryLog;
@@ -112,7 +112,7 @@ async fn submit(ledger: &ActorRef<LedgerActor>, group: Vec<Verified>) -> Vec<Res
 }
 
 async fn balance(ledger: &ActorRef<LedgerActor>, account: Address) -> u128 {
-    let query = Query::new(move |economy| economy.available(&account).atoms());
+    let query = Look::new(move |node| Ok(node.economy().available(&account).atoms()));
     ledger.ask(query).reply_timeout(Duration::from_secs(20)).await.unwrap()
 }
 

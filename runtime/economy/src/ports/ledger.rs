@@ -82,6 +82,15 @@ pub trait Ledger: Send + Sync {
     /// [`Authorization::key`]: agora_types::authorization::Authorization::key
     fn payment(&self, payer: Address, nonce: Hash) -> Pending<'_, Option<Payment>>;
 
+    /// A single payment, and what its payer can spend now: what is asked before a hold.
+    fn purse(&self, payer: Address, nonce: Hash) -> Pending<'_, (Option<Payment>, Amount)> {
+        Box::pin(async move {
+            // The payment first: money that it takes in between is then missing, and the ledger refuses the hold.
+            let payment = self.payment(payer, nonce).await?;
+            Ok((payment, self.available(payer).await?))
+        })
+    }
+
     /// What claims gathered for a receiver and nobody settled yet.
     fn unsettled(&self, receiver: Address) -> Pending<'_, Amount>;
 
