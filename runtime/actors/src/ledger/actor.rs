@@ -48,8 +48,10 @@ pub enum LedgerError {
 #[derive(Debug)]
 pub struct Submit(pub Vec<Verified>);
 
+type Looking<R> = dyn FnOnce(&LedgerNode) -> Result<R, LogFault> + Send;
+
 /// Looks at what is durable: the state as of the newest batch, and the log.
-pub struct Look<R>(Box<dyn FnOnce(&LedgerNode) -> Result<R, LogFault> + Send>);
+pub struct Look<R>(Box<Looking<R>>);
 
 impl<R> Look<R> {
     /// What to look for. It runs between two commits, so it reads little.
