@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
-use agora_types::{Code, Hash, Usage};
+use agora_types::{Address, Code, Hash, Usage};
 use serde::Serialize;
 
 use crate::Request;
@@ -19,12 +20,20 @@ pub struct EngineError {
     pub code: Code,
     /// Which file, tensor, bound.
     pub what: String,
+    /// When trying again may help, in milliseconds from now.
+    pub retry_ms: Option<u64>,
 }
 
 impl EngineError {
     /// An error with its code and what it is about.
     pub fn new(code: Code, what: impl Into<String>) -> Self {
-        Self { code, what: what.into() }
+        Self { code, what: what.into(), retry_ms: None }
+    }
+
+    /// The same with a hint when to come back.
+    #[must_use]
+    pub fn retry_after(self, milliseconds: u64) -> Self {
+        Self { retry_ms: Some(milliseconds), ..self }
     }
 }
 
@@ -61,6 +70,17 @@ pub struct Job {
     pub adapter: Option<Hash>,
     /// Most pieces that wait for a slow reader, at least 1; then the row pauses.
     pub ahead_max: usize,
+    /// Who pays: turns and places are shared fairly between payers, and a prompt is found again by its payer only.
+    pub payer: Option<Address>,
+    /// Longest wait for the row to join the batch; then `engine.busy`. `None`: as long as the engine allows.
+    pub wait_max: Option<Duration>,
+}
+
+impl Job {
+    /// A job of nobody in particular, answered by the base model.
+    pub fn new(request: Request, ahead_max: usize) -> Self {
+        Self { request, adapter: None, ahead_max, payer: None, wait_max: None }
+    }
 }
 
 /// Why an answer ended.

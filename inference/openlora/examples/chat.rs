@@ -37,7 +37,7 @@ fn main() {
     let request = Request::ask(question, 128);
     let input = engine.count(&request).unwrap_or_else(|error| panic!("{error}"));
     let begun = Instant::now();
-    let start = || engine.start(Job { request: request.clone(), adapter: None, ahead_max: 16 });
+    let start = || engine.start(Job::new(request.clone(), 16));
     let started: Vec<_> = (0..streams).map(|_| start().unwrap_or_else(|error| panic!("{error}"))).collect();
     let readers = started.into_iter().enumerate();
     let readers: Vec<_> = readers.map(|(at, stream)| std::thread::spawn(move || read(stream, at == 0))).collect();

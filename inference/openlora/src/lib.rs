@@ -7,11 +7,12 @@
 //!
 //! Model files and adapters are untrusted: every number they state is checked before it is used.
 
+use std::time::Duration;
+
 mod adapter;
 mod engine;
 mod failure;
 mod gguf;
-mod kernels;
 mod model;
 mod sampling;
 mod text;
@@ -32,10 +33,15 @@ pub struct Loading {
 pub struct Settings {
     /// Threads that compute, at most 64.
     pub threads: usize,
-    /// Most rows of a batch. Memory for sequences is bounded by `rows_max` times `context_max` positions.
+    /// Most rows of a batch. Twice as many may have joined and take turns; one payer alone gets half of those places.
     pub rows_max: usize,
-    /// Most answers that wait to join; then `engine.busy`.
+    /// Most answers that wait to join; then `engine.busy`. One payer alone gets half of these places.
     pub queue_max: usize,
+    /// Longest wait to join, as far as it can be told beforehand; then `engine.busy`.
+    pub wait_max: Duration,
+    /// Most bytes for keys and values, of running rows and of prompts that may come again. One payer alone gets half of
+    /// it for its rows; one row of the whole context fits always.
+    pub cache_size_max: usize,
     /// Most tokens of prompt and answer together, if the model has not fewer.
     pub context_max: usize,
     /// Most prompt tokens of one step: more is faster for prompts, less keeps other rows' answers flowing.
@@ -52,6 +58,8 @@ impl Default for Settings {
             threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
             rows_max: 16,
             queue_max: 64,
+            wait_max: Duration::from_secs(30),
+            cache_size_max: 2 << 30,
             context_max: 4_096,
             prompt_step: 64,
             adapters_max: 64,

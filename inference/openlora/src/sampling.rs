@@ -5,7 +5,7 @@
 
 use agora_inference_api::Sampling;
 
-use crate::kernels::exp;
+use agora_kernels::exp;
 
 /// Draws one answer's tokens.
 #[derive(Debug)]

@@ -60,6 +60,6 @@ fn answers_with_and_without_adapters_are_the_same_in_company() {
 fn the_model_ends_its_own_answer() {
     let whole = answer(engine(), Request::ask("Say only the word yes.", 64), None);
     assert_eq!(whole.ending, Ending::Stop, "{}", whole.text);
-    assert_eq!(whole.usage.input, engine().count(&Request::ask("Say only the word yes.", 64)).unwrap());
+    assert_eq!(whole.prompt, engine().count(&Request::ask("Say only the word yes.", 64)).unwrap());
     assert!(!whole.text.contains("<|"), "special tokens are not shown");
 }

@@ -28,6 +28,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("runtime/shell", 3),
     ("runtime/web", 3),
     ("payments/gateway", 3),
+    ("inference/kernels", 2),
     ("inference/openlora", 3),
     ("sandbox/wasm", 3),
     ("runtime/actors", 4),

@@ -6,12 +6,13 @@ use std::io::Read as _;
 use std::path::Path;
 
 use agora_inference_api::{AdapterInfo, EngineError};
+use agora_kernels::Change;
 use agora_types::{Code, Hash};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::Adapter;
 use super::safetensors::{self, Tensor};
-use super::{Adapter, Change};
 use crate::failure::{bad_adapter, quoted};
 use crate::model::{Role, Shape};
 
@@ -164,7 +165,8 @@ fn changes(shape: &Shape, config: &Config, weights: &[u8]) -> Result<BTreeMap<(u
         }
         #[allow(clippy::cast_possible_truncation, reason = "bounded, and rounded like everything else")]
         let scale = config.scale() as f32;
-        changes.insert((layer, role), Change { a, b: turned, rank, scale });
+        let change = Change::new(rank, &a, &turned, scale);
+        changes.insert((layer, role), change.map_err(|error| bad_adapter(format!("{what}: {error}")))?);
     }
     Ok(changes)
 }

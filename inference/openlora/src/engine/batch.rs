@@ -1,28 +1,43 @@
 //! Continuous batching: rows join and leave at every step.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use agora_inference_api::{Ending, EngineError, Piece, Request};
-use agora_types::{Code, Usage};
+use agora_kernels::{PAGE, Page, Pool};
+use agora_types::{Code, Hash, Usage};
 
-use super::Doorbell;
+use super::desk::{Desk, Doorbell};
+use super::fair::{Payer, Served, may_take};
+use super::prefixes::Prefixes;
 use super::stream::Writer;
 use crate::Settings;
 use crate::adapter::Adapter;
-use crate::kernels::Pool;
 use crate::model::{Cache, Model, Part, Stage};
 use crate::sampling::Sampler;
 use crate::text::{Answer, Text};
 
+/// The share of a new measurement in a running mean.
+const FRESH: f64 = 0.05;
+
+/// An idle thread looks at its rows this often without being called.
+const IDLE: Duration = Duration::from_secs(3_600);
+
 /// One answer in the making.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// The prompt, and then always the one token that was drawn last.
+    /// The prompt, and the tokens drawn so far.
     tokens: Vec<u32>,
     /// How many of them are computed.
     done: usize,
     adapter: Option<Arc<Adapter>>,
-    cache: Option<Cache>,
+    payer: Payer,
+    /// When it should have joined.
+    deadline: Option<Instant>,
+    cache: Cache,
+    /// The name of its last full page, and how many it has.
+    full: (Hash, usize),
     sampler: Sampler,
     answer: Answer,
     usage: Usage,
@@ -36,6 +51,7 @@ impl Row {
         tokens: Vec<u32>,
         request: Request,
         adapter: Option<Arc<Adapter>>,
+        (payer, wait_max): (Payer, Option<Duration>),
         writer: Writer,
         context: usize,
     ) -> Self {
@@ -44,8 +60,11 @@ impl Row {
             usage: Usage { input: tokens.len() as u64, ..Usage::default() },
             tokens,
             done: 0,
+            full: (Prefixes::start(adapter.as_ref().map(|adapter| adapter.hash()), payer), 0),
             adapter,
-            cache: None,
+            payer,
+            deadline: wait_max.and_then(|wait| Instant::now().checked_add(wait)),
+            cache: Cache::default(),
             sampler: Sampler::new(request.sampling),
             answer: Answer::new(request.stops),
             output_max: request.output_max.min(room),
@@ -53,10 +72,54 @@ impl Row {
         }
     }
 
-    /// Positions that it may fill: the last token that it delivers is never computed.
-    fn positions(&self) -> usize {
-        let output = usize::try_from(self.output_max).unwrap_or(usize::MAX);
-        self.tokens.len().saturating_add(output)
+    /// Who pays.
+    pub(super) fn payer(&self) -> Payer {
+        self.payer
+    }
+
+    /// When it should have joined.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Nobody reads it any more.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.writer.is_cancelled()
+    }
+
+    /// Ends it before it began.
+    pub(super) fn refuse(&self, error: EngineError) {
+        self.writer.end(Err(error));
+    }
+
+    /// Tokens of its prompt and of its longest answer.
+    pub(super) fn tokens(&self) -> (u64, u64) {
+        (self.usage.input, self.output_max)
+    }
+
+    /// Pages that it may fill: the last token that it delivers is never computed.
+    fn pages(&self) -> usize {
+        let output = usize::try_from(self.output_max.saturating_sub(self.usage.output)).unwrap_or(usize::MAX);
+        self.tokens.len().saturating_add(output).div_ceil(PAGE)
+    }
+
+    /// Begins with what is found of its prompt.
+    fn begin(&mut self, prefixes: &mut Prefixes) {
+        let (pages, name) = prefixes.find(self.full.0, &self.tokens);
+        self.full = (name, pages.len());
+        self.done = pages.len() * PAGE;
+        self.usage.cached = self.done as u64;
+        self.usage.input -= self.usage.cached;
+        self.cache = Cache::new(pages);
+    }
+
+    /// Keeps the pages that are full now.
+    fn keep(&mut self, prefixes: &mut Prefixes) {
+        let (pages, _) = self.tokens[..self.done].as_chunks::<PAGE>();
+        for (tokens, page) in pages.iter().zip(self.cache.pages()).skip(self.full.1) {
+            self.full = (Prefixes::next(&self.full.0, tokens), self.full.1 + 1);
+            prefixes.insert(self.full.0, page);
+        }
     }
 
     /// Takes the logits behind its last token; false when the answer has ended.
@@ -80,9 +143,7 @@ impl Row {
             self.end(Ending::Length);
             return false;
         }
-        self.tokens.clear();
         self.tokens.push(token);
-        self.done = 0;
         true
     }
 
@@ -98,7 +159,11 @@ pub(super) struct Batch {
     text: Arc<Text>,
     pool: Pool,
     stage: Stage,
+    /// In the order in which they joined.
     rows: Vec<Row>,
+    served: Served,
+    prefixes: Prefixes,
+    pages_max: usize,
     rows_max: usize,
     prompt_step: usize,
     doorbell: Arc<Doorbell>,
@@ -112,15 +177,30 @@ impl Batch {
         settings: &Settings,
         doorbell: Arc<Doorbell>,
     ) -> Self {
-        let (rows_max, prompt_step) = (settings.rows_max.max(1), settings.prompt_step.max(1));
-        Self { model, text, pool, stage: Stage::default(), rows: Vec::new(), rows_max, prompt_step, doorbell }
+        Self {
+            pages_max: pages_max(&model, settings),
+            model,
+            text,
+            pool,
+            stage: Stage::default(),
+            rows: Vec::new(),
+            served: Served::default(),
+            prefixes: Prefixes::default(),
+            rows_max: settings.rows_max.max(1),
+            prompt_step: settings.prompt_step.max(1),
+            doorbell,
+        }
     }
 
     /// Computes until the engine is dropped.
     pub(super) fn run(mut self) {
         while self.gather() {
             let counts = self.plan();
-            self.step(&counts);
+            let begun = Instant::now();
+            let tokens = self.step(&counts);
+            let rate = tokens as f64 / begun.elapsed().as_secs_f64().max(1e-9);
+            let mut desk = self.doorbell.desk();
+            desk.rate = if desk.rate > 0.0 { desk.rate + FRESH * (rate - desk.rate) } else { rate };
         }
     }
 
@@ -133,67 +213,151 @@ impl Batch {
                 return false;
             }
             desk.rings = false;
-            self.rows.retain(|row| !row.writer.is_cancelled());
-            desk.waiting.retain(|row| !row.writer.is_cancelled());
-            while self.rows.len() < self.rows_max {
-                let Some(mut row) = desk.waiting.pop_front() else { break };
-                row.cache = Cache::new(&self.model.shape, row.positions());
-                if row.cache.is_some() {
-                    self.rows.push(row);
-                } else {
-                    row.writer.end(Err(EngineError::new(Code::EngineBusy, "no memory for the sequence")));
-                }
-            }
+            self.rows.retain(|row| !row.is_cancelled());
+            let now = Instant::now();
+            desk.sweep(now);
+            self.admit(&mut desk);
+            desk.joined = self.rows.len();
             if self.rows.iter().any(|row| row.writer.has_room()) {
                 return true;
             }
             // A ring between the look above and here has set `rings`, under this lock.
             while !desk.rings && !desk.stopped {
-                desk = doorbell.rung.wait(desk).unwrap_or_else(std::sync::PoisonError::into_inner);
+                let patience = desk.next_deadline().map_or(IDLE, |deadline| deadline.duration_since(Instant::now()));
+                let waited =
+                    doorbell.rung.wait_timeout(desk, patience.min(IDLE)).unwrap_or_else(PoisonError::into_inner);
+                desk = waited.0;
+                if waited.1.timed_out() {
+                    break;
+                }
             }
         }
+    }
+
+    /// Lets waiting rows join, those of the payer that was served least first, as far as there are places and pages.
+    fn admit(&mut self, desk: &mut Desk) {
+        let here = self.rows.iter().map(Row::payer).chain(desk.payers());
+        self.served.settle(here);
+        let places = 2 * self.rows_max;
+        let mut held: HashMap<Payer, (usize, usize)> = HashMap::new();
+        let mut pages = 0;
+        for row in &self.rows {
+            let (rows, own) = held.entry(row.payer).or_default();
+            (*rows, *own, pages) = (*rows + 1, *own + row.pages(), pages + row.pages());
+        }
+        let mut payers: Vec<Payer> = desk.payers().collect();
+        while !payers.is_empty() && self.rows.len() < places {
+            payers.sort_by_key(|payer| (self.served.of(*payer), held.get(payer).map_or(0, |held| held.0), *payer));
+            let payer = payers[0];
+            let Some(need) = desk.front(payer).map(Row::pages) else {
+                payers.remove(0);
+                continue;
+            };
+            let (rows, own) = held.entry(payer).or_default();
+            let free = self.pages_max - pages.min(self.pages_max);
+            let has_share = may_take(*rows, 1, places - self.rows.len()) && (*own == 0 || *own + need <= free);
+            if !has_share {
+                // It has its share; others may pass.
+                payers.remove(0);
+                continue;
+            }
+            if need > free {
+                // Nobody overtakes it, or a long request would wait forever.
+                break;
+            }
+            let Some(mut row) = desk.take(payer) else { break };
+            row.begin(&mut self.prefixes);
+            (*rows, *own, pages) = (*rows + 1, *own + need, pages + need);
+            self.rows.push(row);
+        }
+        // Rows and found pages stay within the budget together; a page that both hold is counted twice.
+        self.prefixes.shrink(self.pages_max - pages.min(self.pages_max));
     }
 
     /// How many tokens each row computes now: one to go on, or a stretch of its prompt while the step has room. Rows whose
-    /// reader is slow compute none.
-    fn plan(&self) -> Vec<usize> {
+    /// reader is slow compute none; of too many rows, those of the payers served least compute.
+    fn plan(&mut self) -> Vec<usize> {
+        let mut counts = vec![0; self.rows.len()];
         let mut left = self.prompt_step;
-        let count = |row: &Row| {
-            let open = row.tokens.len() - row.done;
-            if !row.writer.has_room() {
-                return 0;
+        let mut given: HashMap<Payer, u64> = HashMap::new();
+        let mut open: Vec<usize> = (0..self.rows.len()).filter(|at| self.rows[*at].writer.has_room()).collect();
+        for _ in 0..self.rows_max {
+            let turn = |at: &usize| {
+                let payer = self.rows[*at].payer;
+                (self.served.of(payer) + given.get(&payer).copied().unwrap_or_default(), *at)
+            };
+            let Some(next) = (0..open.len()).min_by_key(|next| turn(&open[*next])) else { break };
+            let at = open.remove(next);
+            let row = &self.rows[at];
+            let ahead = row.tokens.len() - row.done;
+            counts[at] = if ahead == 1 { 1 } else { ahead.min(left) };
+            if ahead > 1 {
+                left -= counts[at];
             }
-            if open == 1 {
-                return 1;
-            }
-            let count = open.min(left);
-            left -= count;
-            count
-        };
-        self.rows.iter().map(count).collect()
+            *given.entry(row.payer).or_default() += counts[at] as u64;
+        }
+        for (payer, count) in given {
+            self.served.add(payer, count);
+        }
+        counts
     }
 
-    /// One step: computes, draws, delivers.
-    fn step(&mut self, counts: &[usize]) {
+    /// One step: computes, draws, delivers. Tokens that were computed.
+    fn step(&mut self, counts: &[usize]) -> usize {
+        let shape = &self.model.shape;
+        let mut ended = vec![false; self.rows.len()];
         let mut parts = Vec::new();
-        let mut drawing = Vec::new();
         for (at, (row, count)) in self.rows.iter_mut().zip(counts).enumerate() {
-            let Some(cache) = row.cache.as_mut().filter(|_| *count > 0) else { continue };
-            let tokens = &row.tokens[row.done..][..*count];
+            if *count == 0 {
+                continue;
+            }
+            if !row.cache.reserve(shape, *count) {
+                row.writer.end(Err(EngineError::new(Code::EngineBusy, "no memory for the sequence")));
+                ended[at] = true;
+                continue;
+            }
+            let first = row.done;
             row.done += count;
             let is_whole = row.done == row.tokens.len();
-            drawing.extend(is_whole.then_some(at));
-            parts.push(Part { tokens, cache, adapter: row.adapter.as_ref(), wanted: usize::from(is_whole) });
+            let tokens = &row.tokens[first..row.done];
+            let part = Part { tokens, cache: &mut row.cache, adapter: row.adapter.as_ref(), wanted: is_whole.into() };
+            parts.push((at, part));
         }
+        // Rows of one adapter stand together, so that its matrices are fetched once for several.
+        parts.sort_by_key(|(_, part)| part.adapter.map(|adapter| adapter.hash()));
+        let drawing: Vec<usize> = parts.iter().filter(|(_, part)| part.wanted > 0).map(|(at, _)| *at).collect();
+        let mut parts: Vec<Part<'_>> = parts.into_iter().map(|(_, part)| part).collect();
         let logits = self.stage.run(&self.model, &mut self.pool, &mut parts);
         drop(parts);
-        let mut ended = vec![false; self.rows.len()];
-        for (at, logits) in drawing.into_iter().zip(logits.chunks_exact(self.model.shape.vocabulary)) {
+        for (at, logits) in drawing.into_iter().zip(logits.chunks_exact(shape.vocabulary)) {
             ended[at] = !self.rows[at].take(&self.text, logits);
         }
-        let mut ended = ended.into_iter();
-        self.rows.retain(|_| !ended.next().unwrap_or(false));
+        for (row, _) in self.rows.iter_mut().zip(counts).filter(|(_, count)| **count > 0) {
+            row.keep(&mut self.prefixes);
+        }
+        let mut lengths = Vec::new();
+        let mut at = 0;
+        self.rows.retain(|row| {
+            at += 1;
+            if ended[at - 1] {
+                lengths.push(row.usage.output as f64);
+            }
+            !ended[at - 1]
+        });
+        if !lengths.is_empty() {
+            let mut desk = self.doorbell.desk();
+            for length in lengths {
+                desk.length += FRESH * (length - desk.length);
+            }
+        }
+        counts.iter().sum()
     }
+}
+
+/// Pages that fit the settings' bytes; one row of the whole context always fits.
+fn pages_max(model: &Model, settings: &Settings) -> usize {
+    let page = Page::size(model.shape.layers * model.shape.key_heads, model.shape.head_size);
+    (settings.cache_size_max / page.max(1)).max(model.shape.context.div_ceil(PAGE))
 }
 
 impl Drop for Batch {
@@ -201,7 +365,7 @@ impl Drop for Batch {
     fn drop(&mut self) {
         let mut desk = self.doorbell.desk();
         desk.stopped = true;
-        let waiting = std::mem::take(&mut desk.waiting);
+        let waiting = desk.clear();
         drop(desk);
         drop(waiting);
     }

@@ -1,58 +1,35 @@
 //! The engine: many callers, one thread that computes.
 
 mod batch;
+mod desk;
+mod fair;
+mod prefixes;
 mod stream;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use agora_inference_api::{AdapterInfo, BaseInfo, Engine, EngineError, Job, Request, TokenStream};
+use agora_kernels::{Pool, Simd};
 use agora_types::{Code, Hash};
 
 use crate::adapter::Adapter;
 use crate::failure::{bad_model, quoted};
 use crate::gguf::{Header, Reader};
-use crate::kernels::{Pool, Simd};
 use crate::model::{Cache, Model, Part, Shape, Stage};
 use crate::text::Text;
 use crate::{Loading, Settings};
 use batch::{Batch, Row};
+use desk::Doorbell;
 
 /// Largest model file.
 const FILE_SIZE_MAX: u64 = 64 << 30;
 /// Most tokens whose logits are kept at once.
 const LOGITS_TOKENS_MAX: usize = 512;
-
-/// What callers and the thread share.
-#[derive(Debug)]
-struct Doorbell {
-    desk: Mutex<Desk>,
-    rung: Condvar,
-}
-
-/// Rows that wait to join, and what the thread should know.
-#[derive(Debug, Default)]
-struct Desk {
-    waiting: VecDeque<Row>,
-    rings: bool,
-    stopped: bool,
-}
-
-impl Doorbell {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Something has changed: a reader took a piece or left.
-    fn ring(&self) {
-        self.desk().rings = true;
-        self.rung.notify_one();
-    }
-}
 
 /// A base model with its adapters, served by one thread that batches whatever rows there are.
 ///
@@ -115,7 +92,7 @@ impl OpenLora {
         let (name, model, text) = read?;
         let base = BaseInfo { name, hash: hash?, tokenizer_hash: text.hash(), context_max: model.shape.context as u64 };
         let (model, text) = (Arc::new(model), Arc::new(text));
-        let doorbell = Arc::new(Doorbell { desk: Mutex::default(), rung: Condvar::new() });
+        let doorbell = Arc::new(Doorbell::new());
         let failed = |error: std::io::Error| EngineError::new(Code::EngineStopped, format!("no thread: {error}"));
         let pool = Pool::new(settings.threads.clamp(1, 64)).map_err(failed)?;
         let batch = Batch::new(Arc::clone(&model), Arc::clone(&text), pool, &settings, Arc::clone(&doorbell));
@@ -184,7 +161,10 @@ impl OpenLora {
         }
         let adapter = adapter.map(|hash| self.adapter(hash)).transpose()?;
         let memory = || EngineError::new(Code::EngineBusy, "no memory for the sequence");
-        let mut cache = Cache::new(shape, tokens.len()).ok_or_else(memory)?;
+        let mut cache = Cache::default();
+        if !cache.reserve(shape, tokens.len()) {
+            return Err(memory());
+        }
         let mut pool = Pool::new(1).map_err(|error| EngineError::new(Code::EngineStopped, error.to_string()))?;
         let part = Part { tokens, cache: &mut cache, adapter: adapter.as_ref(), wanted: tokens.len() };
         let mut stage = Stage::default();
@@ -218,7 +198,8 @@ fn read(reader: &mut Reader<'_>, settings: &Settings) -> Result<(String, Model, 
     if shape.context < 2 {
         return Err(bad_model("a context of less than two tokens"));
     }
-    let model = Model::read(reader, &header, shape, Simd::detect(settings.portable))?;
+    let simd = if settings.portable { Simd::PORTABLE } else { Simd::best() };
+    let model = Model::read(reader, &header, shape, simd)?;
     Ok((name, model, text))
 }
 
@@ -240,15 +221,13 @@ impl Engine for OpenLora {
         let tokens = self.prompt(&job.request)?;
         let adapter = job.adapter.map(|hash| self.adapter(&hash)).transpose()?;
         let (writer, reader) = stream::pair(job.ahead_max, &self.doorbell);
-        let row = Row::new(tokens, job.request, adapter, writer, self.model.shape.context);
+        let whose = (job.payer, job.wait_max);
+        let row = Row::new(tokens, job.request, adapter, whose, writer, self.model.shape.context);
         let mut desk = self.doorbell.desk();
         if desk.stopped {
             return Err(EngineError::new(Code::EngineStopped, "no thread computes"));
         }
-        if desk.waiting.len() >= self.settings.queue_max {
-            return Err(EngineError::new(Code::EngineBusy, format!("{} answers wait", desk.waiting.len())));
-        }
-        desk.waiting.push_back(row);
+        desk.push(row, self.settings.queue_max, self.settings.wait_max)?;
         desk.rings = true;
         drop(desk);
         self.doorbell.rung.notify_one();

@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use agora_inference_api::{EngineError, Pending, Piece, TokenStream};
 use agora_types::Code;
 
-use super::Doorbell;
+use super::desk::Doorbell;
 
 /// What both ends share.
 #[derive(Debug, Default)]

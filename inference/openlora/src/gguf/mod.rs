@@ -9,7 +9,7 @@ use agora_inference_api::EngineError;
 
 use crate::failure::{bad_model, quoted, unsupported};
 
-pub(crate) use block::{Block, Format};
+pub(crate) use block::Format;
 pub(crate) use reader::Reader;
 
 const TENSORS_MAX: u64 = 16_384;

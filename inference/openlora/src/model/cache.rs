@@ -1,30 +1,24 @@
 //! Keys and values of one sequence.
 
+use std::sync::Arc;
+
+use agora_kernels::{PAGE, Page, Simd};
+
 use super::Shape;
 
-/// What one sequence remembers: a key and a value per layer and position.
+/// What one sequence remembers: pages of sixteen positions, each with the keys and values of every layer.
 ///
-/// Belongs to one row and one adapter; nothing is shared between rows.
-#[derive(Debug)]
+/// A full page never changes again, so that other sequences that begin alike may hold it too.
+#[derive(Debug, Default)]
 pub(crate) struct Cache {
-    layers: Vec<(Vec<f32>, Vec<f32>)>,
-    width: usize,
+    pages: Vec<Arc<Page>>,
     positions: usize,
 }
 
 impl Cache {
-    /// Room for `positions`; `None` if the system has no memory for it. Memory is touched as it fills.
-    pub(crate) fn new(shape: &Shape, positions: usize) -> Option<Self> {
-        let width = shape.key_width();
-        let size = positions.checked_mul(width)?;
-        let mut layers = Vec::new();
-        for _ in 0..shape.layers {
-            let (mut keys, mut values) = (Vec::new(), Vec::new());
-            keys.try_reserve_exact(size).ok()?;
-            values.try_reserve_exact(size).ok()?;
-            layers.push((keys, values));
-        }
-        Some(Self { layers, width, positions: 0 })
+    /// Begins with the full pages of another sequence.
+    pub(crate) fn new(pages: Vec<Arc<Page>>) -> Self {
+        Self { positions: pages.len() * PAGE, pages }
     }
 
     /// Positions that are filled in every layer.
@@ -32,22 +26,34 @@ impl Cache {
         self.positions
     }
 
-    /// Adds keys and values of the next positions to a layer.
-    pub(crate) fn extend(&mut self, layer: usize, keys: &[f32], values: &[f32]) {
-        self.layers[layer].0.extend_from_slice(keys);
-        self.layers[layer].1.extend_from_slice(values);
+    /// The pages, from the first position on.
+    pub(crate) fn pages(&self) -> &[Arc<Page>] {
+        &self.pages
     }
 
-    /// Keys and values of a layer's first `positions`.
-    pub(crate) fn layer(&self, layer: usize, positions: usize) -> (&[f32], &[f32]) {
-        let (keys, values) = &self.layers[layer];
-        (&keys[..positions * self.width], &values[..positions * self.width])
+    /// Makes room for `count` positions more; false if the system has no memory for it.
+    pub(crate) fn reserve(&mut self, shape: &Shape, count: usize) -> bool {
+        while self.pages.len() * PAGE < self.positions + count {
+            let Some(page) = Page::new(shape.layers * shape.key_heads, shape.head_size) else { return false };
+            self.pages.push(Arc::new(page));
+        }
+        true
+    }
+
+    /// Writes keys and values of the next positions of a layer, for which there is room.
+    pub(crate) fn write(&mut self, simd: Simd, shape: &Shape, layer: usize, keys: &[f32], values: &[f32]) {
+        let rows = keys.chunks_exact(shape.key_width()).zip(values.chunks_exact(shape.key_width()));
+        for (position, (keys, values)) in (self.positions..).zip(rows) {
+            let page = Arc::get_mut(&mut self.pages[position / PAGE]).expect("a page that is not full is held once");
+            let heads = keys.chunks_exact(shape.head_size).zip(values.chunks_exact(shape.head_size));
+            for (head, (key, value)) in (layer * shape.key_heads..).zip(heads) {
+                page.write(simd, head, position % PAGE, key, value);
+            }
+        }
     }
 
     /// All layers have `count` positions more.
     pub(crate) fn advance(&mut self, count: usize) {
         self.positions += count;
-        let size = self.positions * self.width;
-        assert!(self.layers.iter().all(|(keys, _)| keys.len() == size), "every layer was extended");
     }
 }

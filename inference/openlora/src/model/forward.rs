@@ -1,12 +1,19 @@
 //! One step of a ragged batch: any tokens of any sequences, each with its own adapter.
+//!
+//! A layer is a few phases, each shared among the threads: products by outputs, everything else by tokens.
 
+use std::ops::Range;
 use std::sync::Arc;
+
+use agora_kernels::{Filling, Group, Pool, Rows, Split, add, attend, gate, multiply, rms_norm, rotate};
 
 use super::{Cache, Layer, Model, Role, Shape};
 use crate::adapter::Adapter;
-use crate::kernels::{Heads, Pool, Quantised, attend, gate, multiply, rms_norm, rotate};
 
-/// What one sequence contributes to a step: its next tokens.
+/// Neighbouring tokens of one adapter that one task handles.
+const TOGETHER: usize = 4;
+
+/// What one sequence contributes to a step: its next tokens, for which its cache has room.
 pub(crate) struct Part<'a> {
     pub(crate) tokens: &'a [u32],
     pub(crate) cache: &'a mut Cache,
@@ -27,14 +34,30 @@ pub(crate) struct Stage {
     gate: Vec<f32>,
     up: Vec<f32>,
     out: Vec<f32>,
-    quantised: Quantised,
+    rows: Rows,
     logits: Vec<f32>,
 }
 
-/// Where a token of the step stands: its part, its position, and its number among the step's tokens.
+/// Where a token of the step stands.
 struct Place {
+    token: u32,
     part: usize,
     position: usize,
+}
+
+/// Tokens of one task, and their adapter.
+struct Task<'a> {
+    tokens: Range<usize>,
+    adapter: Option<&'a Adapter>,
+}
+
+impl Task<'_> {
+    /// Adds the adapter's own product, if it changes this matrix.
+    fn adapt(&self, model: &Model, layer: usize, role: Role, x: &[f32], y: &mut [f32]) {
+        if let Some(change) = self.adapter.and_then(|adapter| adapter.change(layer, role)) {
+            change.add(model.simd, x, y);
+        }
+    }
 }
 
 impl Stage {
@@ -45,17 +68,20 @@ impl Stage {
         let shape = &model.shape;
         let mut places = Vec::new();
         for (at, part) in parts.iter().enumerate() {
-            let first = part.cache.positions();
-            places.extend((0..part.tokens.len()).map(|ahead| Place { part: at, position: first + ahead }));
+            let positions = part.cache.positions()..;
+            places.extend(part.tokens.iter().zip(positions).map(|(token, position)| Place {
+                token: *token,
+                part: at,
+                position,
+            }));
         }
+        let adapters: Vec<Option<&Arc<Adapter>>> = parts.iter().map(|part| part.adapter).collect();
+        let tasks = tasks(&places, &adapters);
         self.resize(shape, places.len());
-        let tokens = parts.iter().flat_map(|part| part.tokens);
-        for (token, state) in tokens.zip(self.state.chunks_exact_mut(shape.width)) {
-            model.embedding.row(*token as usize, state);
-        }
+        self.begin(model, pool, &places, &tasks);
         for (at, layer) in model.layers.iter().enumerate() {
-            self.attention(model, pool, parts, &places, at, layer);
-            self.inner(model, pool, parts, at, layer);
+            self.attention(model, pool, parts, &places, &tasks, at, layer);
+            self.inner(model, pool, &tasks, at, layer);
         }
         for part in parts.iter_mut() {
             part.cache.advance(part.tokens.len());
@@ -79,87 +105,141 @@ impl Stage {
         }
     }
 
+    /// The tokens' embeddings, made ready for the first layer.
+    fn begin(&mut self, model: &Model, pool: &mut Pool, places: &[Place], tasks: &[Task<'_>]) {
+        let shape = &model.shape;
+        let state = Split::new(&mut self.state, shape.width);
+        let norm = Norm::new(model, &model.layers[0].attention_norm, &mut self.normal, &mut self.rows);
+        pool.run(tasks.len(), &|task| {
+            let tokens = tasks[task].tokens.clone();
+            let state = state.take_all(tokens.clone());
+            for (place, state) in places[tokens.clone()].iter().zip(state.chunks_exact_mut(shape.width)) {
+                model.embedding.row(place.token as usize, state);
+            }
+            norm.run(tokens, state);
+        });
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one step")]
     fn attention(
         &mut self,
         model: &Model,
         pool: &mut Pool,
         parts: &mut [Part<'_>],
         places: &[Place],
+        tasks: &[Task<'_>],
         at: usize,
         layer: &Layer,
     ) {
         let (shape, simd) = (&model.shape, model.simd);
-        rms_norm(simd, &self.state, &layer.attention_norm, shape.epsilon, &mut self.normal);
-        self.quantised.fill(simd, &self.normal, shape.width);
-        multiply(
-            pool,
-            simd,
-            &self.quantised,
-            &mut [
-                (layer.matrix(Role::Query), &mut self.query),
-                (layer.matrix(Role::Key), &mut self.key),
-                (layer.matrix(Role::Value), &mut self.value),
-            ],
-        );
-        adapt(model, pool, parts, at, Role::Query, &self.normal, &mut self.query);
-        adapt(model, pool, parts, at, Role::Key, &self.normal, &mut self.key);
-        adapt(model, pool, parts, at, Role::Value, &self.normal, &mut self.value);
-        let rows = self.query.chunks_exact_mut(shape.query_width()).zip(self.key.chunks_exact_mut(shape.key_width()));
-        for (place, (query, key)) in places.iter().zip(rows) {
-            let turns = &model.turns[place.position * shape.head_size..][..shape.head_size];
-            rotate(simd, query, turns);
-            rotate(simd, key, turns);
+        let jobs = &mut [
+            (layer.matrix(Role::Query), self.query.as_mut_slice()),
+            (layer.matrix(Role::Key), self.key.as_mut_slice()),
+            (layer.matrix(Role::Value), self.value.as_mut_slice()),
+        ];
+        multiply(pool, simd, &self.rows, jobs);
+        let query = Split::new(&mut self.query, shape.query_width());
+        let key = Split::new(&mut self.key, shape.key_width());
+        let value = Split::new(&mut self.value, shape.key_width());
+        let normal = &self.normal;
+        pool.run(tasks.len(), &|task| {
+            let task = &tasks[task];
+            let tokens = task.tokens.clone();
+            let x = rows(normal, shape.width, &tokens);
+            let (query, key) = (query.take_all(tokens.clone()), key.take_all(tokens.clone()));
+            task.adapt(model, at, Role::Query, x, query);
+            task.adapt(model, at, Role::Key, x, key);
+            task.adapt(model, at, Role::Value, x, value.take_all(tokens.clone()));
+            let each = query.chunks_exact_mut(shape.query_width()).zip(key.chunks_exact_mut(shape.key_width()));
+            for (place, (query, key)) in places[tokens].iter().zip(each) {
+                let turns = &model.turns[place.position * shape.head_size..][..shape.head_size];
+                rotate(simd, query, turns);
+                rotate(simd, key, turns);
+            }
+        });
+        let mut firsts = vec![0; parts.len()];
+        for (token, place) in places.iter().enumerate().rev() {
+            firsts[place.part] = token;
         }
-        let mut start = 0;
-        for part in parts.iter_mut() {
-            let range = start..start + part.tokens.len() * shape.key_width();
-            part.cache.extend(at, &self.key[range.clone()], &self.value[range.clone()]);
-            start = range.end;
-        }
+        let (key, value, count) = (&self.key, &self.value, parts.len());
+        let split = Split::new(parts, 1);
+        pool.run(count, &|part| {
+            let first = firsts[part];
+            for part in split.take(part) {
+                let tokens = first..first + part.tokens.len();
+                let (key, value) = (rows(key, shape.key_width(), &tokens), rows(value, shape.key_width(), &tokens));
+                part.cache.write(simd, shape, at, key, value);
+            }
+        });
         let parts = &*parts;
         let group = shape.heads / shape.key_heads * shape.head_size;
         let query = &self.query;
-        pool.chunks(&mut self.mixed, group, &|task, mixed| {
+        let mixed = Split::new(&mut self.mixed, group);
+        pool.run(places.len() * shape.key_heads, &|task| {
             let (token, key_head) = (task / shape.key_heads, task % shape.key_heads);
             let place = &places[token];
-            let (keys, values) = parts[place.part].cache.layer(at, place.position + 1);
-            let heads = Heads {
-                keys,
-                values,
-                stride: shape.key_width(),
-                offset: key_head * shape.head_size,
+            let seen = Group {
+                pages: parts[place.part].cache.pages(),
+                head: at * shape.key_heads + key_head,
                 size: shape.head_size,
+                first: 0,
+                end: place.position + 1,
                 scale: 1.0 / (shape.head_size as f32).sqrt(),
             };
-            let mut scores = Vec::with_capacity(place.position + 1);
-            attend(simd, &query[task * group..][..group], &heads, &mut scores, mixed);
+            attend(simd, &query[task * group..][..group], &seen, &mut Vec::new(), mixed.take(task));
         });
-        self.quantised.fill(simd, &self.mixed, shape.query_width());
-        multiply(pool, simd, &self.quantised, &mut [(layer.matrix(Role::Output), &mut self.out)]);
-        adapt(model, pool, parts, at, Role::Output, &self.mixed, &mut self.out);
-        add(&self.out, &mut self.state);
+        self.rows.fill(pool, simd, &self.mixed, shape.query_width());
+        multiply(pool, simd, &self.rows, &mut [(layer.matrix(Role::Output), &mut self.out)]);
+        let (mixed, out) = (&self.mixed, Split::new(&mut self.out, shape.width));
+        let state = Split::new(&mut self.state, shape.width);
+        let norm = Norm::new(model, &layer.inner_norm, &mut self.normal, &mut self.rows);
+        pool.run(tasks.len(), &|task| {
+            let task = &tasks[task];
+            let tokens = task.tokens.clone();
+            let (out, state) = (out.take_all(tokens.clone()), state.take_all(tokens.clone()));
+            task.adapt(model, at, Role::Output, rows(mixed, shape.query_width(), &tokens), out);
+            add(simd, out, state);
+            norm.run(tokens, state);
+        });
     }
 
-    fn inner(&mut self, model: &Model, pool: &mut Pool, parts: &[Part<'_>], at: usize, layer: &Layer) {
+    /// The feed-forward part, made ready for the next layer.
+    fn inner(&mut self, model: &Model, pool: &mut Pool, tasks: &[Task<'_>], at: usize, layer: &Layer) {
         let (shape, simd) = (&model.shape, model.simd);
-        rms_norm(simd, &self.state, &layer.inner_norm, shape.epsilon, &mut self.normal);
-        self.quantised.fill(simd, &self.normal, shape.width);
-        multiply(
-            pool,
-            simd,
-            &self.quantised,
-            &mut [(layer.matrix(Role::Gate), &mut self.gate), (layer.matrix(Role::Up), &mut self.up)],
-        );
-        adapt(model, pool, parts, at, Role::Gate, &self.normal, &mut self.gate);
-        adapt(model, pool, parts, at, Role::Up, &self.normal, &mut self.up);
-        let up = &self.up;
-        pool.chunks(&mut self.gate, shape.inner, &|row, numbers| {
-            gate(simd, numbers, &up[row * shape.inner..][..shape.inner]);
+        let jobs = &mut [
+            (layer.matrix(Role::Gate), self.gate.as_mut_slice()),
+            (layer.matrix(Role::Up), self.up.as_mut_slice()),
+        ];
+        multiply(pool, simd, &self.rows, jobs);
+        let gates = Split::new(&mut self.gate, shape.inner);
+        let ups = Split::new(&mut self.up, shape.inner);
+        let filling = self.rows.make(gates.rows(), shape.inner);
+        let normal = &self.normal;
+        pool.run(tasks.len(), &|task| {
+            let task = &tasks[task];
+            let tokens = task.tokens.clone();
+            let x = rows(normal, shape.width, &tokens);
+            let (gates, ups) = (gates.take_all(tokens.clone()), ups.take_all(tokens.clone()));
+            task.adapt(model, at, Role::Gate, x, gates);
+            task.adapt(model, at, Role::Up, x, ups);
+            gate(simd, gates, ups);
+            filling.fill(simd, tokens.start, gates);
         });
-        self.quantised.fill(simd, &self.gate, shape.inner);
-        multiply(pool, simd, &self.quantised, &mut [(layer.matrix(Role::Down), &mut self.out)]);
-        adapt(model, pool, parts, at, Role::Down, &self.gate, &mut self.out);
-        add(&self.out, &mut self.state);
+        multiply(pool, simd, &self.rows, &mut [(layer.matrix(Role::Down), &mut self.out)]);
+        let (gates, out) = (&self.gate, Split::new(&mut self.out, shape.width));
+        let state = Split::new(&mut self.state, shape.width);
+        let next = model.layers.get(at + 1).map(|next| &next.attention_norm);
+        let norm = next.map(|weight| Norm::new(model, weight, &mut self.normal, &mut self.rows));
+        pool.run(tasks.len(), &|task| {
+            let task = &tasks[task];
+            let tokens = task.tokens.clone();
+            let (out, state) = (out.take_all(tokens.clone()), state.take_all(tokens.clone()));
+            task.adapt(model, at, Role::Down, rows(gates, shape.inner, &tokens), out);
+            add(simd, out, state);
+            if let Some(norm) = &norm {
+                norm.run(tokens, state);
+            }
+        });
     }
 
     /// The logits of the wanted tokens.
@@ -171,53 +251,60 @@ impl Stage {
             end += part.tokens.len();
             chosen.extend_from_slice(&self.state[(end - part.wanted) * shape.width..end * shape.width]);
         }
-        let rows = chosen.len() / shape.width;
-        self.logits.resize(rows * shape.vocabulary, 0.0);
-        if rows > 0 {
+        let count = chosen.len() / shape.width;
+        self.logits.resize(count * shape.vocabulary, 0.0);
+        if count > 0 {
             self.normal.resize(chosen.len(), 0.0);
-            rms_norm(simd, &chosen, &model.norm, shape.epsilon, &mut self.normal);
-            self.quantised.fill(simd, &self.normal, shape.width);
+            let norm = Norm::new(model, &model.norm, &mut self.normal, &mut self.rows);
+            pool.run(count, &|row| norm.run(row..row + 1, rows(&chosen, shape.width, &(row..row + 1))));
             let matrix = model.head.as_ref().unwrap_or(&model.embedding);
-            multiply(pool, simd, &self.quantised, &mut [(matrix, &mut self.logits)]);
+            multiply(pool, simd, &self.rows, &mut [(matrix, &mut self.logits)]);
         }
         &self.logits
     }
 }
 
-fn add(from: &[f32], to: &mut [f32]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to += from;
+/// Norms rows of the state, and rounds them for the next product.
+struct Norm<'a> {
+    model: &'a Model,
+    weight: &'a [f32],
+    normal: Split<'a, f32>,
+    filling: Filling<'a>,
+}
+
+impl<'a> Norm<'a> {
+    fn new(model: &'a Model, weight: &'a [f32], normal: &'a mut [f32], to: &'a mut Rows) -> Self {
+        let filling = to.make(normal.len() / weight.len(), weight.len());
+        Self { model, weight, normal: Split::new(normal, weight.len()), filling }
+    }
+
+    fn run(&self, tokens: Range<usize>, state: &[f32]) {
+        let normal = self.normal.take_all(tokens.clone());
+        rms_norm(self.model.simd, state, self.weight, self.model.shape.epsilon, normal);
+        self.filling.fill(self.model.simd, tokens.start, normal);
     }
 }
 
-/// Adds each adapter's own product to the rows of its parts; parts of one adapter are done one after another, so that its
-/// matrices are fetched once.
-fn adapt(model: &Model, pool: &mut Pool, parts: &[Part<'_>], layer: usize, role: Role, x: &[f32], y: &mut [f32]) {
-    let (rows, columns) = role.sides(&model.shape);
-    let mut tasks = Vec::new();
-    let mut token = 0;
-    for part in parts {
-        let change = part.adapter.and_then(|adapter| Some((adapter.hash(), adapter.change(layer, role)?)));
-        tasks.extend(
-            (0..part.tokens.len()).filter_map(|ahead| change.map(|(hash, change)| (hash, change, token + ahead))),
-        );
-        token += part.tokens.len();
-    }
-    tasks.sort_by_key(|(hash, _, token)| (*hash, *token));
-    // A decoded token's product is over before a second thread would have begun.
-    if tasks.len() < 16 {
-        for (_, change, token) in tasks {
-            change.add(model.simd, &x[token * columns..][..columns], &mut y[token * rows..][..rows]);
+/// Some rows of a buffer.
+fn rows<'a>(buffer: &'a [f32], width: usize, rows: &Range<usize>) -> &'a [f32] {
+    &buffer[rows.start * width..rows.end * width]
+}
+
+/// Cuts the step into tasks of a few neighbouring tokens of one adapter.
+fn tasks<'a>(places: &[Place], adapters: &[Option<&'a Arc<Adapter>>]) -> Vec<Task<'a>> {
+    let adapter = |place: &Place| adapters[place.part].map(Arc::as_ref);
+    let mut tasks: Vec<Task<'_>> = Vec::new();
+    for (token, place) in places.iter().enumerate() {
+        let adapter = adapter(place);
+        match tasks.last_mut() {
+            Some(task)
+                if task.tokens.len() < TOGETHER
+                    && task.adapter.map(std::ptr::from_ref) == adapter.map(std::ptr::from_ref) =>
+            {
+                task.tokens.end += 1;
+            }
+            _ => tasks.push(Task { tokens: token..token + 1, adapter }),
         }
-        return;
     }
-    let mut by_token = vec![None; token];
-    for (_, change, token) in &tasks {
-        by_token[*token] = Some(*change);
-    }
-    pool.chunks(y, rows, &|token, y| {
-        if let Some(change) = by_token[token] {
-            change.add(model.simd, &x[token * columns..][..columns], y);
-        }
-    });
+    tasks
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use agora_inference_api::EngineError;
+use agora_kernels::{BadWeights, Matrix, Packer, Simd};
+
+use agora_types::Code;
 
 use super::{Role, Shape};
 use crate::failure::{bad_model, quoted, unsupported};
 use crate::gguf::{Format, Header, Reader, Tensor};
-use crate::kernels::{Matrix, Simd};
 
 /// One layer.
 #[derive(Debug)]
@@ -98,7 +100,7 @@ impl Parts {
         let twice = if rows == 0 {
             self.vectors.insert(name.clone(), vector(reader, tensor, columns)?).is_some()
         } else {
-            self.matrices.insert(name.clone(), Matrix::read(reader, tensor, rows, columns)?).is_some()
+            self.matrices.insert(name.clone(), matrix(reader, tensor, rows, columns)?).is_some()
         };
         if twice {
             return Err(bad_model(format!("tensor {} stands twice", quoted(name))));
@@ -123,6 +125,32 @@ impl Parts {
         let inner_norm = self.vector(&format!("blk.{at}.ffn_norm.weight"))?;
         Ok(Layer { attention_norm, inner_norm, matrices })
     }
+}
+
+/// Reads a matrix row by row, so that no second copy of it is ever in memory.
+fn matrix(reader: &mut Reader<'_>, tensor: &Tensor, rows: usize, columns: usize) -> Result<Matrix, EngineError> {
+    let name = quoted(&tensor.name);
+    if tensor.dimensions != [columns as u64, rows as u64] {
+        return Err(bad_model(format!("tensor {name} has the shape {:?}, not [{columns}, {rows}]", tensor.dimensions)));
+    }
+    let bad = |bad: BadWeights| match bad {
+        BadWeights::NotFinite | BadWeights::Rows => bad_model(format!("tensor {name}: {bad}")),
+        BadWeights::Shape { .. } => unsupported(format!("tensor {name} has {bad}")),
+        BadWeights::Memory => EngineError::new(Code::EngineTooLarge, format!("tensor {name}: {bad}")),
+    };
+    let size = usize::try_from(tensor.size / rows as u64).map_err(|_| bad_model("a row is too long"))?;
+    reader.skip_to(tensor.start)?;
+    // Sizes lie inside the file, so what is allocated is of the file's own order.
+    let mut packer = Packer::new(tensor.format.form(), rows, columns).map_err(bad)?;
+    let mut bytes = vec![0; size];
+    let mut blocks = Vec::new();
+    for _ in 0..rows {
+        reader.fill(&mut bytes)?;
+        blocks.clear();
+        tensor.format.blocks(&bytes, &mut blocks);
+        packer.push(&blocks).map_err(bad)?;
+    }
+    Ok(packer.finish())
 }
 
 /// A vector of plain numbers.

@@ -122,6 +122,9 @@ impl Shape {
         if !heads.is_multiple_of(key_heads) || !head_size.is_multiple_of(2) || head_size == 0 {
             return Err(bad_model(format!("{heads} heads of {head_size} do not share {key_heads} key heads")));
         }
+        if !head_size.is_multiple_of(16) {
+            return Err(unsupported(format!("heads of {head_size} numbers, not a multiple of 16")));
+        }
         if header.unsigned("llama.rope.dimension_count")?.is_some_and(|turned| turned != head_size as u64)
             || header.unsigned("llama.attention.value_length")?.is_some_and(|value| value != head_size as u64)
         {

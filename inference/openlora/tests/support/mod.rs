@@ -38,17 +38,23 @@ pub(crate) fn engine() -> &'static OpenLora {
     ENGINE.get_or_init(|| load(Settings { threads: 2, context_max: 1_024, ..Settings::default() }))
 }
 
-/// A whole answer.
+/// A whole answer, apart from how much of its prompt was found again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Whole {
     pub(crate) text: String,
     pub(crate) tokens: usize,
     pub(crate) ending: Ending,
-    pub(crate) usage: Usage,
+    /// Tokens of the prompt, read or found.
+    pub(crate) prompt: u64,
 }
 
 /// Reads an answer to its end.
-pub(crate) fn read(mut stream: Box<dyn TokenStream>) -> Result<Whole, EngineError> {
+pub(crate) fn read(stream: Box<dyn TokenStream>) -> Result<Whole, EngineError> {
+    read_metered(stream).map(|(whole, _)| whole)
+}
+
+/// Reads an answer to its end, with what is billed.
+pub(crate) fn read_metered(mut stream: Box<dyn TokenStream>) -> Result<(Whole, Usage), EngineError> {
     let (mut text, mut tokens) = (String::new(), 0);
     loop {
         match block_on(stream.next())?.expect("an answer ends with its end") {
@@ -60,7 +66,7 @@ pub(crate) fn read(mut stream: Box<dyn TokenStream>) -> Result<Whole, EngineErro
             Piece::End { text: more, ending, usage } => {
                 text += &more;
                 assert_eq!(block_on(stream.next())?, None, "nothing follows the end");
-                return Ok(Whole { text, tokens, ending, usage });
+                return Ok((Whole { text, tokens, ending, prompt: usage.input + usage.cached }, usage));
             }
         }
     }
@@ -68,7 +74,7 @@ pub(crate) fn read(mut stream: Box<dyn TokenStream>) -> Result<Whole, EngineErro
 
 /// Starts an answer.
 pub(crate) fn start(engine: &OpenLora, request: Request, adapter: Option<Hash>) -> Box<dyn TokenStream> {
-    engine.start(Job { request, adapter, ahead_max: 1_000 }).unwrap()
+    engine.start(Job { adapter, ..Job::new(request, 1_000) }).unwrap()
 }
 
 /// A whole answer, alone.

@@ -38,7 +38,8 @@ pub(super) async fn run(
 ) -> Result<(), CallError> {
     let balance = balance(seller, sale).await?;
     let mut flow = Flow { window: SendWindow::new(credit), first_credit: credit, balance, asked: Amount::ZERO };
-    let job = Job { request, adapter: sale.record.quote.adapter_hash, ahead_max: AHEAD_MAX };
+    let (adapter, payer) = (sale.record.quote.adapter_hash, Some(sale.payer));
+    let job = Job { adapter, payer, ..Job::new(request, AHEAD_MAX) };
     let mut tokens = seller.engine().start(job)?;
     while let Some(piece) = tokens.next().await? {
         let (text, usage) = match piece {

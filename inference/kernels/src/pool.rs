@@ -3,6 +3,7 @@
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -40,15 +41,18 @@ unsafe impl Sync for Shared {}
 // SAFETY: as above; the pointee is `Sync`.
 unsafe impl Send for Shared {}
 
-/// A calling thread and its helpers.
-pub(crate) struct Pool {
+/// A calling thread and its helpers, which stay between calls.
+pub struct Pool {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
 }
 
 impl Pool {
     /// `threads` in all, the caller included.
-    pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn new(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: AtomicUsize::new(0),
             work: UnsafeCell::new(None),
@@ -61,19 +65,22 @@ impl Pool {
         let mut pool = Self { shared, helpers: Vec::new() };
         for _ in 1..threads {
             let shared = Arc::clone(&pool.shared);
-            let builder = std::thread::Builder::new().name("openlora-kernel".to_owned());
+            let builder = std::thread::Builder::new().name("agora-kernels".to_owned());
             pool.helpers.push(builder.spawn(move || help(&shared))?);
         }
         Ok(pool)
     }
 
     /// Threads in all.
-    pub(crate) fn threads(&self) -> usize {
+    pub fn threads(&self) -> usize {
         self.helpers.len() + 1
     }
 
     /// Runs `work(0)` to `work(tasks - 1)`, in any order, and returns when all are done.
-    pub(crate) fn run(&mut self, tasks: usize, work: &(dyn Fn(usize) + Sync)) {
+    ///
+    /// # Panics
+    /// If a task panics.
+    pub fn run(&mut self, tasks: usize, work: &(dyn Fn(usize) + Sync)) {
         if self.helpers.is_empty() || tasks < 2 {
             (0..tasks).for_each(work);
             return;
@@ -94,17 +101,7 @@ impl Pool {
         }
         share(shared, work);
         drop(close);
-        assert!(!shared.failed.load(Ordering::Relaxed), "no task of a kernel panics");
-    }
-
-    /// Calls `work(at, chunk)` for each chunk of `size` numbers.
-    pub(crate) fn chunks(&mut self, numbers: &mut [f32], size: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
-        let count = numbers.len() / size;
-        let columns = Columns::new(numbers, size);
-        self.run(count, &|at| {
-            // SAFETY: each task has its own row.
-            work(at, unsafe { columns.row(at) });
-        });
+        assert!(!shared.failed.swap(false, Ordering::Relaxed), "no task of a kernel panics");
     }
 }
 
@@ -208,38 +205,132 @@ fn enter(shared: &Shared, call: usize) -> bool {
 }
 
 /// A row-major output of which each task writes its own columns.
-pub(super) struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     start: *mut f32,
     rows: usize,
     width: usize,
     _numbers: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: tasks write disjoint places: `multiply` gives each tile to one task, `chunks` each row.
+// SAFETY: tasks write disjoint places: `multiply` gives each tile to one task.
 unsafe impl Sync for Columns<'_> {}
 
 impl<'a> Columns<'a> {
     /// Over `numbers`, in rows of `width`.
-    pub(super) fn new(numbers: &'a mut [f32], width: usize) -> Self {
+    pub(crate) fn new(numbers: &'a mut [f32], width: usize) -> Self {
         assert!(width > 0 && numbers.len().is_multiple_of(width), "an output has whole rows");
         Self { start: numbers.as_mut_ptr(), rows: numbers.len() / width, width, _numbers: PhantomData }
     }
 
-    /// A whole row.
-    ///
-    /// # Safety
-    /// No other task touches this row meanwhile.
-    #[allow(clippy::mut_from_ref, reason = "the rows are disjoint, as the caller promises")]
-    unsafe fn row(&self, row: usize) -> &mut [f32] {
-        assert!(row < self.rows, "a task writes inside its output");
-        // SAFETY: inside, as just checked; alone, as promised.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.width), self.width) }
-    }
-
     /// Writes `values` into a row from `column` on.
-    pub(super) fn write(&self, row: usize, column: usize, values: &[f32]) {
+    pub(crate) fn write(&self, row: usize, column: usize, values: &[f32]) {
         assert!(row < self.rows && column + values.len() <= self.width, "a task writes inside its output");
         // SAFETY: inside, as just checked; no other task writes there, see above.
         unsafe { self.start.add(row * self.width + column).copy_from_nonoverlapping(values.as_ptr(), values.len()) };
+    }
+}
+
+/// A buffer in rows of one width, which are handed out to tasks, each at most once.
+#[derive(Debug)]
+pub struct Split<'a, T> {
+    start: *mut T,
+    width: usize,
+    taken: Box<[AtomicBool]>,
+    _buffer: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: `take` gives each row to one caller only, so no two threads ever reach the same numbers.
+unsafe impl<T: Send> Sync for Split<'_, T> {}
+
+impl<'a, T> Split<'a, T> {
+    /// Over `buffer`, in rows of `width`.
+    ///
+    /// # Panics
+    /// If the rows are not whole.
+    pub fn new(buffer: &'a mut [T], width: usize) -> Self {
+        assert!(width > 0 && buffer.len().is_multiple_of(width), "a buffer has whole rows");
+        let taken = (0..buffer.len() / width).map(|_| AtomicBool::new(false)).collect();
+        Self { start: buffer.as_mut_ptr(), width, taken, _buffer: PhantomData }
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// A row, for the one task that has it.
+    ///
+    /// # Panics
+    /// If the row was taken before, or does not exist.
+    pub fn take(&self, row: usize) -> &'a mut [T] {
+        self.take_all(row..row + 1)
+    }
+
+    /// Neighbouring rows, one after another, for the one task that has them.
+    ///
+    /// # Panics
+    /// If a row was taken before, or does not exist.
+    #[allow(clippy::mut_from_ref, reason = "each row is given out once")]
+    pub fn take_all(&self, rows: Range<usize>) -> &'a mut [T] {
+        let marks = &self.taken[rows.clone()];
+        assert!(marks.iter().all(|taken| !taken.swap(true, Ordering::Relaxed)), "a row is taken once");
+        // SAFETY: inside, since the rows have marks; given out once, as just checked; the buffer is borrowed for 'a.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(rows.start * self.width), rows.len() * self.width) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once_and_all_are_done_when_the_call_returns() {
+        for threads in [1, 2, 5] {
+            let mut pool = Pool::new(threads).unwrap();
+            for tasks in [0, 1, 2, 3, 64, 1_000] {
+                let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(tasks, &|task| {
+                    counts[task].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_pool_that_slept_wakes_for_the_next_call() {
+        let mut pool = Pool::new(3).unwrap();
+        for _ in 0..5 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let sum = AtomicUsize::new(0);
+            pool.run(100, &|task| {
+                sum.fetch_add(task, Ordering::Relaxed);
+            });
+            assert_eq!(sum.load(Ordering::Relaxed), 4_950);
+        }
+    }
+
+    #[test]
+    fn a_row_is_given_out_once() {
+        let mut buffer = [0_u8; 12];
+        let split = Split::new(&mut buffer, 3);
+        assert_eq!(split.rows(), 4);
+        split.take_all(1..3).fill(7);
+        let again = |row: usize| catch_unwind(AssertUnwindSafe(|| split.take(row).len()));
+        assert!(again(2).is_err() && again(4).is_err());
+        assert_eq!(again(3).unwrap(), 3);
+        assert_eq!(buffer, [0, 0, 0, 7, 7, 7, 7, 7, 7, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_task_that_panics_is_told_to_the_caller_and_the_pool_goes_on() {
+        let mut pool = Pool::new(2).unwrap();
+        let failed = catch_unwind(AssertUnwindSafe(|| pool.run(50, &|task| assert_ne!(task, 30))));
+        assert!(failed.is_err());
+        let count = AtomicUsize::new(0);
+        pool.run(50, &|_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(count.load(Ordering::Relaxed), 50);
     }
 }

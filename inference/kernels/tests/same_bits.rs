@@ -1,0 +1,309 @@
+//! Every kind of vector instructions, any company and any number of threads give the same bits, and these are near the
+//! formulas.
+#![allow(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
+
+use std::sync::Arc;
+
+use agora_kernels::{
+    BLOCK, BadWeights, Block, Change, Form, Group, Matrix, PAGE, Packer, Page, Pool, Rows, Simd, add, attend, dot,
+    from_half, gate, multiply, rms_norm, rotate, rotate_halves, to_half,
+};
+
+const SEED: u64 = 20_261_129;
+const FORMS: [Form; 5] = [Form::FourCentred, Form::FourLeast, Form::Eight, Form::EightLeast, Form::EightHalves];
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        word ^ (word >> 31)
+    }
+
+    fn number(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    fn numbers(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.number()).collect()
+    }
+
+    fn below(&mut self, most: usize) -> usize {
+        (self.next() % most as u64) as usize
+    }
+
+    fn block(&mut self, form: Form) -> Block {
+        let is_four = matches!(form, Form::FourCentred | Form::FourLeast);
+        let scale = self.number();
+        let (second, least) = (self.number(), self.number());
+        let mut q = [0; BLOCK];
+        q.fill_with(|| if is_four { (self.next() & 15) as i8 } else { self.next() as i8 });
+        let half = |number| from_half(to_half(number));
+        let (first, second) = (half(scale), half(second));
+        let least = match form {
+            Form::FourCentred => -8.0 * first,
+            Form::FourLeast | Form::EightLeast => half(least),
+            Form::Eight | Form::EightHalves => 0.0,
+        };
+        let second = if form == Form::EightHalves { second } else { first };
+        Block { scales: [first, second], least, q }
+    }
+
+    fn matrix(&mut self, form: Form, rows: usize, columns: usize) -> (Matrix, Vec<f32>) {
+        let mut packer = Packer::new(form, rows, columns).unwrap();
+        let mut plain = Vec::new();
+        for _ in 0..rows {
+            let row: Vec<Block> = (0..columns / BLOCK).map(|_| self.block(form)).collect();
+            plain.extend(row.iter().flat_map(Block::numbers));
+            packer.push(&row).unwrap();
+        }
+        (packer.finish(), plain)
+    }
+}
+
+fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|number| number.to_bits()).collect()
+}
+
+#[track_caller]
+fn near(ours: &[f32], right: &[f64], bound: f64) {
+    let most = right.iter().fold(1e-9_f64, |most, number| most.max(number.abs()));
+    for (at, (ours, right)) in ours.iter().zip(right).enumerate() {
+        let off = (f64::from(*ours) - right).abs() / most;
+        assert!(off <= bound, "number {at}: {ours} is not {right}, off by {off}");
+    }
+}
+
+#[test]
+fn products_of_every_form_are_the_same_bits_everywhere_and_near_the_formula() {
+    let mut random = Random(SEED);
+    for form in FORMS {
+        for _ in 0..12 {
+            let (height, columns, rows) = (1 + random.below(70), BLOCK * (1 + random.below(9)), 1 + random.below(19));
+            let (matrix, plain) = random.matrix(form, height, columns);
+            let mut row = vec![0.0; columns];
+            for at in 0..height {
+                matrix.row(at, &mut row);
+                assert_eq!(row, &plain[at * columns..][..columns], "row {at} of {form:?}, seed {SEED}");
+            }
+            let x = random.numbers(rows * columns);
+            let product = |simd, threads, x: &[f32]| {
+                let mut pool = Pool::new(threads).unwrap();
+                let mut y = vec![0.0; x.len() / columns * height];
+                let mut rounded = Rows::default();
+                rounded.fill(&mut pool, simd, x, columns);
+                multiply(&mut pool, simd, &rounded, &mut [(&matrix, &mut y)]);
+                y
+            };
+            let first = product(Simd::PORTABLE, 1, &x);
+            let dot = |at: usize| {
+                let (x, w) = (&x[at / height * columns..][..columns], &plain[at % height * columns..][..columns]);
+                x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum::<f64>()
+            };
+            near(&first, &(0..first.len()).map(dot).collect::<Vec<_>>(), 1e-4);
+            for simd in Simd::all() {
+                for threads in [1, 3] {
+                    let name = simd.name();
+                    assert_eq!(bits(&product(simd, threads, &x)), bits(&first), "{form:?} with {name}, seed {SEED}");
+                }
+                let alone: Vec<f32> = x.chunks_exact(columns).flat_map(|x| product(simd, 1, x)).collect();
+                assert_eq!(bits(&alone), bits(&first), "{form:?} alone with {}, seed {SEED}", simd.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_largest_whole_numbers_do_not_overflow_a_block() {
+    for form in FORMS {
+        let q = if matches!(form, Form::FourCentred | Form::FourLeast) { 15 } else { -128 };
+        let mut packer = Packer::new(form, 16, 4 * BLOCK).unwrap();
+        for _ in 0..16 {
+            packer.push(&[Block { scales: [1.0; 2], least: 0.0, q: [q; BLOCK] }; 4]).unwrap();
+        }
+        let matrix = packer.finish();
+        let least = if form == Form::FourCentred { -8.0 } else { 0.0 };
+        for sign in [1.0, -1.0] {
+            for simd in Simd::all() {
+                let (mut pool, mut rows, mut y) = (Pool::new(1).unwrap(), Rows::default(), [0.0; 16]);
+                rows.fill(&mut pool, simd, &[sign; 4 * BLOCK], 4 * BLOCK);
+                multiply(&mut pool, simd, &rows, &mut [(&matrix, &mut y)]);
+                near(&y, &[128.0 * f64::from(sign) * (f64::from(q) + least); 16], 1e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_that_is_not_finite_spoils_no_other_row() {
+    let (matrix, _) = Random(SEED).matrix(Form::FourLeast, 33, 64);
+    for simd in Simd::all() {
+        for hostile in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = vec![0.5; 3 * 64];
+            x[64 + 40] = hostile;
+            let (mut pool, mut rows, mut y) = (Pool::new(1).unwrap(), Rows::default(), vec![0.0; 3 * 33]);
+            rows.fill(&mut pool, simd, &x, 64);
+            multiply(&mut pool, simd, &rows, &mut [(&matrix, &mut y)]);
+            assert!(y[33..66].iter().all(|number| number.is_nan()));
+            assert!(y[..33].iter().chain(&y[66..]).all(|number| number.is_finite()));
+        }
+    }
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused() {
+    assert_eq!(Packer::new(Form::Eight, 0, 32).err(), Some(BadWeights::Shape { rows: 0, columns: 32 }));
+    assert_eq!(Packer::new(Form::Eight, 1, 33).err(), Some(BadWeights::Shape { rows: 1, columns: 33 }));
+    assert!(Packer::new(Form::Eight, 1 << 24, 1 << 24).is_err());
+    for number in [f32::NAN, f32::INFINITY, 7e6, -1e38] {
+        let mut packer = Packer::new(Form::Eight, 1, 32).unwrap();
+        let block = Block { scales: [number; 2], least: 0.0, q: [1; BLOCK] };
+        assert_eq!(packer.push(&[block]), Err(BadWeights::NotFinite));
+    }
+    let mut packer = Packer::new(Form::Eight, 1, 32).unwrap();
+    assert_eq!(packer.push(&[]), Err(BadWeights::Rows));
+    packer.push(&[Block::round(&[1.0; BLOCK])]).unwrap();
+    assert_eq!(packer.push(&[Block::round(&[1.0; BLOCK])]), Err(BadWeights::Rows));
+    let mut with_nan = [0.0; BLOCK];
+    with_nan[7] = f32::NAN;
+    assert_eq!(Packer::new(Form::Eight, 1, 32).unwrap().push(&[Block::round(&with_nan)]), Err(BadWeights::NotFinite));
+}
+
+#[test]
+fn rounding_plain_numbers_to_eight_bits_is_off_by_at_most_half_a_step() {
+    let mut random = Random(SEED);
+    for power in [-12, 0, 9] {
+        let numbers: [f32; BLOCK] = std::array::from_fn(|_| random.number() * 2.0_f32.powi(power));
+        let block = Block::round(&numbers);
+        for (ours, right) in block.numbers().iter().zip(numbers) {
+            assert!((ours - right).abs() <= block.scales[0] * 0.501, "{ours} is not {right}, seed {SEED}");
+        }
+    }
+}
+
+#[test]
+fn attention_is_the_same_bits_everywhere_and_near_the_formula() {
+    let mut random = Random(SEED);
+    for _ in 0..40 {
+        let (size, heads, together) = (16 * (1 + random.below(8)), 1 + random.below(3), 1 + random.below(6));
+        let end = 1 + random.below(70);
+        let first = random.below(end);
+        let keys = random.numbers(end * heads * size);
+        let values = random.numbers(end * heads * size);
+        let query = random.numbers(together * size);
+        let head = random.below(heads);
+        let scale = 1.0 / (size as f32).sqrt();
+        let place = |position: usize| (position * heads + head) * size;
+        let half = |number: f32| f64::from(from_half(to_half(number)));
+        let mut right = Vec::new();
+        for query in query.chunks_exact(size) {
+            let score = |at: usize| -> f64 {
+                let key = &keys[place(at)..][..size];
+                f64::from(scale) * query.iter().zip(key).map(|(q, k)| f64::from(*q) * half(*k)).sum::<f64>()
+            };
+            let weights: Vec<f64> = (first..end).map(|at| score(at).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            right.extend((0..size).map(|number| {
+                let value = |at: usize| half(values[place(at) + number]);
+                (first..end).zip(&weights).map(|(at, weight)| weight / total * value(at)).sum::<f64>()
+            }));
+        }
+        let mut seen: Option<Vec<u32>> = None;
+        for simd in Simd::all() {
+            let mut pages = Vec::new();
+            for at in 0..end {
+                if at % PAGE == 0 {
+                    pages.push(Page::new(heads, size).unwrap());
+                }
+                for head in 0..heads {
+                    let place = (at * heads + head) * size;
+                    let (key, value) = (&keys[place..][..size], &values[place..][..size]);
+                    pages.last_mut().unwrap().write(simd, head, at % PAGE, key, value);
+                }
+            }
+            let pages: Vec<Arc<Page>> = pages.into_iter().map(Arc::new).collect();
+            let group = Group { pages: &pages, head, size, first, end, scale };
+            let (mut scores, mut to) = (Vec::new(), vec![0.0; query.len()]);
+            attend(simd, &query, &group, &mut scores, &mut to);
+            near(&to, &right, 1e-5);
+            let mut alone = vec![0.0; query.len()];
+            for (query, to) in query.chunks_exact(size).zip(alone.chunks_exact_mut(size)) {
+                attend(simd, query, &group, &mut scores, to);
+            }
+            assert_eq!(bits(&alone), bits(&to), "heads alone with {}, seed {SEED}", simd.name());
+            let first = seen.get_or_insert_with(|| bits(&to));
+            assert_eq!(*first, bits(&to), "{}, seed {SEED}", simd.name());
+        }
+    }
+}
+
+#[test]
+fn an_adapter_is_the_same_bits_everywhere_and_near_the_formula() {
+    let mut random = Random(SEED);
+    for power in [-20, 0, 20] {
+        for _ in 0..10 {
+            let (rank, inputs, outputs) =
+                (1 + random.below(40), 16 * (1 + random.below(9)), 16 * (1 + random.below(9)));
+            let rows = 1 + random.below(9);
+            let size = 2.0_f32.powi(power);
+            let a: Vec<f32> = random.numbers(rank * inputs).iter().map(|number| number * size).collect();
+            let b: Vec<f32> = random.numbers(rank * outputs).iter().map(|number| number / size).collect();
+            let (x, before) = (random.numbers(rows * inputs), random.numbers(rows * outputs));
+            let change = Change::new(rank, &a, &b, 0.25).unwrap();
+            let mut right: Vec<f64> = before.iter().map(|number| f64::from(*number)).collect();
+            for (x, y) in x.chunks_exact(inputs).zip(right.chunks_exact_mut(outputs)) {
+                for (a, b) in a.chunks_exact(inputs).zip(b.chunks_exact(outputs)) {
+                    let inner: f64 = x.iter().zip(a).map(|(x, a)| f64::from(*x) * f64::from(*a)).sum();
+                    for (y, b) in y.iter_mut().zip(b) {
+                        *y += 0.25 * inner * f64::from(*b);
+                    }
+                }
+            }
+            let mut seen: Option<Vec<u32>> = None;
+            for simd in Simd::all() {
+                let mut y = before.clone();
+                change.add(simd, &x, &mut y);
+                near(&y, &right, 2e-3);
+                let mut alone = before.clone();
+                for (x, y) in x.chunks_exact(inputs).zip(alone.chunks_exact_mut(outputs)) {
+                    change.add(simd, x, y);
+                }
+                assert_eq!(bits(&alone), bits(&y), "rows alone with {}, seed {SEED}", simd.name());
+                let first = seen.get_or_insert_with(|| bits(&y));
+                assert_eq!(*first, bits(&y), "{}, seed {SEED}", simd.name());
+            }
+        }
+    }
+    assert!(Change::new(1, &[f32::NAN; 16], &[0.0; 16], 1.0).is_err());
+    assert!(Change::new(1, &[1.0; 16], &[0.0; 16], f32::INFINITY).is_err());
+}
+
+#[test]
+fn the_small_functions_are_the_same_bits_everywhere() {
+    let mut random = Random(SEED);
+    for size in [16, 32, 48, 576, 640] {
+        let (a, b, turns) = (random.numbers(size), random.numbers(size), random.numbers(16));
+        let mut seen: Option<Vec<u32>> = None;
+        for simd in Simd::all() {
+            let mut all = vec![dot(simd, &a, &b)];
+            let mut to = b.clone();
+            add(simd, &a, &mut to);
+            all.extend(&to);
+            rms_norm(simd, &a, &b, 1e-5, &mut to);
+            all.extend(&to);
+            let mut up = a.clone();
+            gate(simd, &mut up, &b);
+            all.extend(&up);
+            rotate(simd, &mut up, &turns);
+            all.extend(&up);
+            rotate_halves(simd, &mut up, &turns);
+            all.extend(&up);
+            let first = seen.get_or_insert_with(|| bits(&all));
+            assert_eq!(*first, bits(&all), "{}, seed {SEED}", simd.name());
+        }
+    }
+}
