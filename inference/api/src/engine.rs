@@ -59,6 +59,21 @@ pub struct AdapterInfo {
     pub hash: Hash,
     /// Rank of its matrices (the largest).
     pub rank: u32,
+    /// Bytes in memory, when it is resident.
+    pub size: u64,
+    /// Whether it can answer at once, or must be loaded first.
+    pub resident: bool,
+}
+
+/// How soon an answer can begin, in milliseconds; estimates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Whether the adapter is resident.
+    pub hot: bool,
+    /// For a resident adapter: the wait of the queue.
+    pub hot_ms: u64,
+    /// If the adapter must be loaded first.
+    pub cold_ms: u64,
 }
 
 /// One row of the batch: a request, and which adapter answers it.
@@ -133,6 +148,17 @@ pub trait Engine: Send + Sync {
 
     /// The adapters that are loaded, by hash.
     fn adapters(&self) -> Vec<AdapterInfo>;
+
+    /// One of them. The base model itself has none.
+    fn adapter(&self, hash: &Hash) -> Option<AdapterInfo> {
+        self.adapters().into_iter().find(|known| known.hash == *hash)
+    }
+
+    /// How soon an answer can begin, and a hint that one may be wanted: a cold adapter is loaded if there is room.
+    fn prepare(&self, adapter: Option<&Hash>) -> Readiness {
+        let _ = adapter;
+        Readiness { hot: true, hot_ms: 0, cold_ms: 0 }
+    }
 
     /// Tokens of the rendered prompt. Quick; checks every bound of the request.
     ///

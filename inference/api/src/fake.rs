@@ -16,7 +16,8 @@ pub struct FakeEngine {
 impl FakeEngine {
     /// Serves the base of this hash, and these adapters.
     pub fn new(base: Hash, adapters: &[Hash]) -> Self {
-        let adapter = |hash: &Hash| AdapterInfo { name: hash.to_string(), hash: *hash, rank: 8 };
+        let adapter =
+            |hash: &Hash| AdapterInfo { name: hash.to_string(), hash: *hash, rank: 8, size: 0, resident: true };
         let tokenizer_hash = Hash::sha256("fake tokenizer");
         Self {
             base: BaseInfo { name: "fake".to_owned(), hash: base, tokenizer_hash, context_max: 8_192 },

@@ -8,7 +8,7 @@ mod engine;
 mod fake;
 mod request;
 
-pub use engine::{AdapterInfo, BaseInfo, Ending, Engine, EngineError, Job, Pending, Piece, TokenStream};
+pub use engine::{AdapterInfo, BaseInfo, Ending, Engine, EngineError, Job, Pending, Piece, Readiness, TokenStream};
 #[cfg(feature = "fake")]
 pub use fake::FakeEngine;
 pub use request::{MESSAGES_MAX, Message, REQUEST_SIZE_MAX, Request, Role, STOPS_MAX, Sampling};

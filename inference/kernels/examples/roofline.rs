@@ -4,11 +4,12 @@
 //! Run: cargo run --release --package agora-kernels --example roofline -- [THREADS] [--json]
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use agora_kernels::{BLOCK, Block, Form, Matrix, Packer, Pool, Rows, Simd, multiply};
 
 const ROUNDS: usize = 7;
+const ROUND: Duration = Duration::from_millis(20);
 /// Sizes of weights: inside a core's cache, inside the shared cache, and far outside both.
 const SIZES: [(&str, usize); 3] = [("own cache", 1 << 20), ("shared cache", 16 << 20), ("memory", 512 << 20)];
 const ROWS: [usize; 6] = [1, 4, 8, 16, 64, 512];
@@ -73,13 +74,16 @@ impl Line {
 fn median(mut call: impl FnMut()) -> f64 {
     call();
     let begun = Instant::now();
-    call();
-    let repeats = (0.02 / begun.elapsed().as_secs_f64().max(1e-7)).ceil().clamp(1.0, 10_000.0);
+    let mut repeats = 0_u32;
+    while begun.elapsed() < ROUND {
+        call();
+        repeats += 1;
+    }
     let mut rounds: Vec<f64> = (0..ROUNDS)
         .map(|_| {
             let begun = Instant::now();
-            (0..repeats as usize).for_each(|_| call());
-            begun.elapsed().as_secs_f64() / repeats
+            (0..repeats).for_each(|_| call());
+            begun.elapsed().as_secs_f64() / f64::from(repeats)
         })
         .collect();
     rounds.sort_by(f64::total_cmp);
@@ -107,7 +111,7 @@ fn reading(pool: &mut Pool, size: usize) -> f64 {
 
 /// A matrix of about `size` bytes.
 fn filled(form: Form, size: usize) -> Matrix {
-    let block = Block { scales: [0.01; 2], least: -0.05, q: std::array::from_fn(|at| (at % 16) as i8) };
+    let block = Block { scales: [0.01; 2], least: -0.05, q: [7; BLOCK] };
     let probe = matrix(form, 16, &block).size();
     matrix(form, 16 * (size / probe), &block)
 }

@@ -2,7 +2,7 @@
 
 use crate::lanes::{Lanes, TILE};
 use crate::simd::each_simd;
-use crate::to_half;
+use crate::{from_half, to_half};
 
 /// Rows that share one pass over A and B.
 const TOGETHER: usize = 4;
@@ -23,6 +23,7 @@ pub struct Change {
     b: Box<[[u16; TILE]]>,
     /// Per row of A and B.
     factors: Box<[f32]>,
+    scale: f32,
 }
 
 impl Change {
@@ -42,7 +43,7 @@ impl Change {
         let (a, a_powers) = rows(rank, a);
         let (b, b_powers) = rows(rank, b);
         let factors = a_powers.iter().zip(&b_powers).map(|(a, b)| scale * (a * b)).collect();
-        Ok(Self { rank, a, b, factors })
+        Ok(Self { rank, a, b, factors, scale })
     }
 
     /// Its rank.
@@ -53,6 +54,25 @@ impl Change {
     /// Inputs and outputs.
     pub fn sides(&self) -> (usize, usize) {
         (self.a.len() * TILE / self.rank, self.b.len() * TILE / self.rank)
+    }
+
+    /// What multiplies the product.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// A and B turned around, as [`Change::new`] takes them: a change of the same bits. Numbers of which the product is
+    /// finite may be infinite in B alone.
+    pub fn matrices(&self) -> (Vec<f32>, Vec<f32>) {
+        let (_, outputs) = self.sides();
+        let numbers = |halves: &[[u16; TILE]]| halves.as_flattened().iter().map(|half| from_half(*half)).collect();
+        let (a, mut b): (Vec<f32>, Vec<f32>) = (numbers(&self.a), numbers(&self.b));
+        for (row, factor) in b.chunks_exact_mut(outputs).zip(&self.factors) {
+            // The powers of two of A's row and B's: exact.
+            let power = if self.scale == 0.0 { 1.0 } else { factor / self.scale };
+            row.iter_mut().for_each(|number| *number *= power);
+        }
+        (a, b)
     }
 
     /// Bytes in memory.

@@ -278,6 +278,16 @@ fn an_adapter_is_the_same_bits_everywhere_and_near_the_formula() {
             }
         }
     }
+    for scale in [0.25, 1.7, -0.3, 0.0] {
+        let change = Change::new(5, &random.numbers(5 * 32), &random.numbers(5 * 48), scale).unwrap();
+        let (a, b) = change.matrices();
+        let again = Change::new(5, &a, &b, change.scale()).unwrap();
+        let x = random.numbers(64);
+        let (mut first, mut second) = (vec![0.5; 96], vec![0.5; 96]);
+        change.add(Simd::best(), &x, &mut first);
+        again.add(Simd::best(), &x, &mut second);
+        assert_eq!(bits(&first), bits(&second), "taken apart and put together again, scale {scale}");
+    }
     assert!(Change::new(1, &[f32::NAN; 16], &[0.0; 16], 1.0).is_err());
     assert!(Change::new(1, &[1.0; 16], &[0.0; 16], f32::INFINITY).is_err());
 }

@@ -46,8 +46,10 @@ pub struct Settings {
     pub context_max: usize,
     /// Most prompt tokens of one step: more is faster for prompts, less keeps other rows' answers flowing.
     pub prompt_step: usize,
-    /// Most adapters that are loaded at once.
+    /// Most adapters that are known at once.
     pub adapters_max: usize,
+    /// Most bytes of resident adapters; others are read again when they are needed.
+    pub adapters_size_max: usize,
     /// Use no vector instructions: the same answers, slower.
     pub portable: bool,
 }
@@ -62,7 +64,8 @@ impl Default for Settings {
             cache_size_max: 2 << 30,
             context_max: 4_096,
             prompt_step: 64,
-            adapters_max: 64,
+            adapters_max: 4_096,
+            adapters_size_max: 512 << 20,
             portable: false,
         }
     }

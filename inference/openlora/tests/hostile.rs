@@ -252,7 +252,14 @@ fn malformed_adapters_are_refused() {
         ("target_modules", "[]"),
         ("target_modules", "[\"q_proj\"]"),
         ("target_modules", "[\"q_proj\", \"v_proj\", \"../x\"]"),
-        ("target_modules", "\"all-linear\""),
+        ("target_modules", "\"((\""),
+        ("target_modules", "\".*k_proj\""),
+        ("target_modules", "7"),
+        ("rank_pattern", "{\"(\": 3}"),
+        ("rank_pattern", "{\"q_proj\": 0}"),
+        ("rank_pattern", "{\"q_proj\": \"3\"}"),
+        ("rank_pattern", "{\"(x{1000}){1000}\": 3}"),
+        ("alpha_pattern", "{\"q_proj\": 1e300}"),
     ] {
         let mut config = config();
         config[field] = serde_json::from_str(value).unwrap();

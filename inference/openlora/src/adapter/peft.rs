@@ -8,6 +8,7 @@ use std::path::Path;
 use agora_inference_api::{AdapterInfo, EngineError};
 use agora_kernels::Change;
 use agora_types::{Code, Hash};
+use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,6 +21,10 @@ const NAME_SIZE_MAX: usize = 64;
 const CONFIG_SIZE_MAX: u64 = 64 << 10;
 const WEIGHTS_SIZE_MAX: u64 = 512 << 20;
 const RANK_MAX: u64 = 256;
+/// Most names and patterns, the longest in bytes, and the memory of one.
+const PATTERNS_MAX: usize = 2_048;
+const PATTERN_SIZE_MAX: usize = 512;
+const PATTERN_MEMORY_MAX: usize = 64 << 10;
 /// Largest factor `alpha / r`, or `alpha / sqrt(r)`.
 const SCALE_MAX: f64 = 1e4;
 
@@ -29,7 +34,7 @@ struct Config {
     peft_type: String,
     r: u64,
     lora_alpha: f64,
-    target_modules: Vec<String>,
+    target_modules: Targets,
     #[serde(default)]
     use_rslora: bool,
     #[serde(default)]
@@ -41,11 +46,19 @@ struct Config {
     #[serde(default)]
     lora_bias: bool,
     #[serde(default)]
-    rank_pattern: Value,
+    rank_pattern: Option<BTreeMap<String, u64>>,
     #[serde(default)]
-    alpha_pattern: Value,
+    alpha_pattern: Option<BTreeMap<String, f64>>,
     #[serde(default)]
     modules_to_save: Value,
+}
+
+/// The names of modules, or one expression for them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Targets {
+    Names(Vec<String>),
+    Expression(String),
 }
 
 impl Config {
@@ -62,29 +75,99 @@ impl Config {
         if !(1..=RANK_MAX).contains(&self.r) {
             return Err(bad_adapter(format!("a rank of {}; 1 to {RANK_MAX} is possible", self.r)));
         }
-        if !self.lora_alpha.is_finite() || self.scale().abs() > SCALE_MAX {
-            return Err(bad_adapter("lora_alpha is out of range"));
-        }
         let bias = self.lora_bias || self.bias.as_deref().is_some_and(|bias| bias != "none");
-        let patterns = !empty(&self.rank_pattern) || !empty(&self.alpha_pattern) || !empty(&self.modules_to_save);
-        if self.use_dora || self.fan_in_fan_out || bias || patterns {
-            return Err(bad_adapter("DoRA, biases, patterns, saved modules and turned matrices are not supported"));
+        if self.use_dora || self.fan_in_fan_out || bias || !empty(&self.modules_to_save) {
+            return Err(bad_adapter("DoRA, biases, saved modules and turned matrices are not supported"));
         }
-        if self.target_modules.is_empty() {
-            return Err(bad_adapter("no target modules"));
-        }
-        for target in &self.target_modules {
-            if !Role::ALL.iter().any(|role| role.peft().1 == target) {
-                return Err(bad_adapter(format!("the target module {}", quoted(target))));
+        if let Targets::Names(names) = &self.target_modules {
+            if names.is_empty() {
+                return Err(bad_adapter("no target modules"));
+            }
+            for name in names {
+                let last = name.rsplit('.').next().unwrap_or_default();
+                if !Role::ALL.iter().any(|role| role.peft().1 == last) {
+                    return Err(bad_adapter(format!("the target module {}", quoted(name))));
+                }
             }
         }
         Ok(())
     }
+}
 
-    fn scale(&self) -> f64 {
-        let rank = self.r as f64;
-        self.lora_alpha / if self.use_rslora { rank.sqrt() } else { rank }
+/// Rank and alpha of each module, and which modules there are. PEFT matches names by their ends, and patterns as regular
+/// expressions of a name's end.
+struct Modules {
+    rank: u64,
+    alpha: f64,
+    rooted: bool,
+    targets: Vec<Regex>,
+    ranks: Vec<(Regex, u64)>,
+    alphas: Vec<(Regex, f64)>,
+}
+
+impl Modules {
+    fn new(config: &Config) -> Result<Self, EngineError> {
+        let count = |count: usize| match count <= PATTERNS_MAX {
+            true => Ok(()),
+            false => Err(bad_adapter(format!("{count} patterns; at most {PATTERNS_MAX}"))),
+        };
+        let (ranks, alphas) = (config.rank_pattern.as_ref(), config.alpha_pattern.as_ref());
+        let targets = match &config.target_modules {
+            Targets::Names(names) => {
+                count(names.len())?;
+                names.iter().map(|name| pattern(&regex::escape(name))).collect::<Result<_, _>>()?
+            }
+            Targets::Expression(all) if all == "all-linear" => Vec::new(),
+            Targets::Expression(expression) => vec![expression_of(expression)?],
+        };
+        count(ranks.map_or(0, BTreeMap::len) + alphas.map_or(0, BTreeMap::len))?;
+        let ranks = ranks.into_iter().flatten().map(|(name, rank)| Ok((pattern(name)?, *rank)));
+        let alphas = alphas.into_iter().flatten().map(|(name, alpha)| Ok((pattern(name)?, *alpha)));
+        Ok(Self {
+            rank: config.r,
+            alpha: config.lora_alpha,
+            rooted: config.use_rslora,
+            targets,
+            ranks: ranks.collect::<Result<_, EngineError>>()?,
+            alphas: alphas.collect::<Result<_, EngineError>>()?,
+        })
     }
+
+    /// Whether a module is changed at all.
+    fn has(&self, module: &str) -> bool {
+        self.targets.is_empty() || self.targets.iter().any(|target| target.is_match(module))
+    }
+
+    /// Rank and scale of a module.
+    fn of(&self, module: &str) -> Result<(usize, f32), EngineError> {
+        let rank = self.ranks.iter().find(|(name, _)| name.is_match(module)).map_or(self.rank, |(_, rank)| *rank);
+        let alpha = self.alphas.iter().find(|(name, _)| name.is_match(module)).map_or(self.alpha, |(_, alpha)| *alpha);
+        let out = || bad_adapter(format!("rank {rank} or alpha of {} is out of range", quoted(module)));
+        if !(1..=RANK_MAX).contains(&rank) {
+            return Err(out());
+        }
+        let scale = alpha / if self.rooted { (rank as f64).sqrt() } else { rank as f64 };
+        if !scale.is_finite() || scale.abs() > SCALE_MAX {
+            return Err(out());
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "bounded, and rounded like everything else")]
+        Ok((usize::try_from(rank).map_err(|_| out())?, scale as f32))
+    }
+}
+
+/// A name, or the end of one behind a dot.
+fn pattern(name: &str) -> Result<Regex, EngineError> {
+    expression_of(&format!(r"(?:.*\.)?(?:{name})"))
+}
+
+/// An expression for whole names. Its time is linear in the name, whatever it says.
+fn expression_of(expression: &str) -> Result<Regex, EngineError> {
+    let bad = || bad_adapter(format!("the pattern {}", quoted(expression)));
+    if expression.len() > PATTERN_SIZE_MAX {
+        return Err(bad());
+    }
+    let whole = format!("^(?:{expression})$");
+    RegexBuilder::new(&whole).size_limit(PATTERN_MEMORY_MAX).build().map_err(|_| bad())
 }
 
 impl Adapter {
@@ -104,8 +187,12 @@ impl Adapter {
         for piece in [b"agora/adapter/v1".as_slice(), &config_bytes, &weights_bytes] {
             hash.piece(piece);
         }
-        let rank = u32::try_from(config.r).map_err(|_| bad_adapter("the rank"))?;
-        Ok(Self { info: AdapterInfo { name: name.to_owned(), hash: hash.finish(), rank }, changes })
+        let rank = changes.values().map(Change::rank).max().unwrap_or_default();
+        let rank = u32::try_from(rank).map_err(|_| bad_adapter("the rank"))?;
+        let info = AdapterInfo { name: name.to_owned(), hash: hash.finish(), rank, size: 0, resident: false };
+        let mut adapter = Self { info, changes };
+        adapter.info.size = adapter.size() as u64;
+        Ok(adapter)
     }
 }
 
@@ -126,10 +213,11 @@ fn file(folder: &Path, name: &str, size_max: u64) -> Result<Vec<u8>, EngineError
 }
 
 fn changes(shape: &Shape, config: &Config, weights: &[u8]) -> Result<BTreeMap<(usize, Role), Change>, EngineError> {
+    let modules = Modules::new(config)?;
     let mut halves: BTreeMap<(usize, Role), [Option<Tensor<'_>>; 2]> = BTreeMap::new();
     for (name, tensor) in safetensors::read(weights)? {
         let (layer, role, half) = parse(&name).ok_or_else(|| bad_adapter(format!("the tensor {}", quoted(&name))))?;
-        if layer >= shape.layers || !config.target_modules.iter().any(|target| target == role.peft().1) {
+        if layer >= shape.layers || !modules.has(&module(layer, role)) {
             return Err(bad_adapter(format!("the tensor {} changes nothing of this model", quoted(&name))));
         }
         if halves.entry((layer, role)).or_default()[half].replace(tensor).is_some() {
@@ -146,7 +234,7 @@ fn changes(shape: &Shape, config: &Config, weights: &[u8]) -> Result<BTreeMap<(u
             return Err(bad_adapter(format!("{what} has only one of its two matrices")));
         };
         let (rows, columns) = role.sides(shape);
-        let rank = usize::try_from(config.r).map_err(|_| bad_adapter("the rank"))?;
+        let (rank, scale) = modules.of(&module(layer, role))?;
         if (a.rows, a.columns, b.rows, b.columns) != (rank, columns, rows, rank) {
             return Err(bad_adapter(format!(
                 "{what}: A is {}x{} and B is {}x{}; {rank}x{columns} and {rows}x{rank} would fit",
@@ -163,17 +251,20 @@ fn changes(shape: &Shape, config: &Config, weights: &[u8]) -> Result<BTreeMap<(u
                 turned[at * rows + row] = *number;
             }
         }
-        #[allow(clippy::cast_possible_truncation, reason = "bounded, and rounded like everything else")]
-        let scale = config.scale() as f32;
         let change = Change::new(rank, &a, &turned, scale);
         changes.insert((layer, role), change.map_err(|error| bad_adapter(format!("{what}: {error}")))?);
     }
     Ok(changes)
 }
 
+/// A module's name in the model that PEFT wraps.
+pub(super) fn module(layer: usize, role: Role) -> String {
+    format!("model.layers.{layer}.{}.{}", role.peft().0, role.peft().1)
+}
+
 /// Where an output of PEFT's order stands in the GGUF's: queries and keys keep the two numbers of a turned pair side by
 /// side there, and half a head apart here.
-fn place(shape: &Shape, role: Role, row: usize) -> usize {
+pub(super) fn place(shape: &Shape, role: Role, row: usize) -> usize {
     if !matches!(role, Role::Query | Role::Key) {
         return row;
     }

@@ -13,7 +13,7 @@ use super::fair::{Payer, Served, may_take};
 use super::prefixes::Prefixes;
 use super::stream::Writer;
 use crate::Settings;
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, Found, Ticket};
 use crate::model::{Cache, Model, Part, Stage};
 use crate::sampling::Sampler;
 use crate::text::{Answer, Text};
@@ -31,6 +31,9 @@ pub(super) struct Row {
     tokens: Vec<u32>,
     /// How many of them are computed.
     done: usize,
+    /// Keeps its adapter where it is.
+    ticket: Option<Ticket>,
+    /// The adapter, once the row has joined.
     adapter: Option<Arc<Adapter>>,
     payer: Payer,
     /// When it should have joined.
@@ -50,7 +53,7 @@ impl Row {
     pub(super) fn new(
         tokens: Vec<u32>,
         request: Request,
-        adapter: Option<Arc<Adapter>>,
+        ticket: Option<Ticket>,
         (payer, wait_max): (Payer, Option<Duration>),
         writer: Writer,
         context: usize,
@@ -60,8 +63,9 @@ impl Row {
             usage: Usage { input: tokens.len() as u64, ..Usage::default() },
             tokens,
             done: 0,
-            full: (Prefixes::start(adapter.as_ref().map(|adapter| adapter.hash()), payer), 0),
-            adapter,
+            full: (Prefixes::start(ticket.as_ref().map(Ticket::hash), payer), 0),
+            ticket,
+            adapter: None,
             payer,
             deadline: wait_max.and_then(|wait| Instant::now().checked_add(wait)),
             cache: Cache::default(),
@@ -101,6 +105,22 @@ impl Row {
     fn pages(&self) -> usize {
         let output = usize::try_from(self.output_max.saturating_sub(self.usage.output)).unwrap_or(usize::MAX);
         self.tokens.len().saturating_add(output).div_ceil(PAGE)
+    }
+
+    /// Looks for its adapter; false if it is not loaded yet.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    pub(super) fn find_adapter(&mut self) -> Result<bool, EngineError> {
+        match self.ticket.as_ref().map(Ticket::find) {
+            None => Ok(true),
+            Some(Found::Ready(adapter)) => {
+                self.adapter = Some(adapter);
+                Ok(true)
+            }
+            Some(Found::Loading) => Ok(false),
+            Some(Found::Failed(error)) => Err(error),
+        }
     }
 
     /// Begins with what is found of its prompt.
@@ -249,7 +269,7 @@ impl Batch {
         while !payers.is_empty() && self.rows.len() < places {
             payers.sort_by_key(|payer| (self.served.of(*payer), held.get(payer).map_or(0, |held| held.0), *payer));
             let payer = payers[0];
-            let Some(need) = desk.front(payer).map(Row::pages) else {
+            let Some(need) = desk.first(payer).map(Row::pages) else {
                 payers.remove(0);
                 continue;
             };
@@ -341,6 +361,9 @@ impl Batch {
             at += 1;
             if ended[at - 1] {
                 lengths.push(row.usage.output as f64);
+                if let Some(ticket) = &row.ticket {
+                    ticket.served(row.usage.input.saturating_add(row.usage.output));
+                }
             }
             !ended[at - 1]
         });

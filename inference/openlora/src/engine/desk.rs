@@ -92,7 +92,7 @@ impl Desk {
     }
 
     /// About how long the rows that wait will keep the engine busy, in seconds.
-    fn wait_s(&self) -> f64 {
+    pub(super) fn wait_s(&self) -> f64 {
         if self.rate <= 0.0 {
             return 0.0;
         }
@@ -108,9 +108,28 @@ impl Desk {
         self.waiting.keys().copied()
     }
 
-    /// The first row of a payer.
-    pub(super) fn front(&self, payer: Payer) -> Option<&Row> {
-        self.waiting.get(&payer)?.front()
+    /// The first row of a payer whose adapter is there; it is moved to the front. Rows whose adapter cannot be loaded are
+    /// refused.
+    pub(super) fn first(&mut self, payer: Payer) -> Option<&Row> {
+        let rows = self.waiting.get_mut(&payer)?;
+        let mut at = 0;
+        while at < rows.len() {
+            match rows[at].find_adapter() {
+                Ok(true) => {
+                    let row = rows.remove(at)?;
+                    rows.push_front(row);
+                    return rows.front();
+                }
+                Ok(false) => at += 1,
+                Err(error) => {
+                    if let Some(row) = rows.remove(at) {
+                        row.refuse(error);
+                        self.count -= 1;
+                    }
+                }
+            }
+        }
+        None
     }
 
     /// Takes the first row of a payer.

@@ -6,18 +6,17 @@ mod fair;
 mod prefixes;
 mod stream;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use agora_inference_api::{AdapterInfo, BaseInfo, Engine, EngineError, Job, Request, TokenStream};
+use agora_inference_api::{AdapterInfo, BaseInfo, Engine, EngineError, Job, Readiness, Request, TokenStream};
 use agora_kernels::{Pool, Simd};
 use agora_types::{Code, Hash};
 
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, Registry};
 use crate::failure::{bad_model, quoted};
 use crate::gguf::{Header, Reader};
 use crate::model::{Cache, Model, Part, Shape, Stage};
@@ -40,9 +39,10 @@ pub struct OpenLora {
     text: Arc<Text>,
     base: BaseInfo,
     settings: Settings,
-    adapters: RwLock<BTreeMap<Hash, Arc<Adapter>>>,
+    adapters: Arc<Registry>,
     doorbell: Arc<Doorbell>,
-    thread: Option<JoinHandle<()>>,
+    /// One computes, one loads adapters.
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl OpenLora {
@@ -96,34 +96,50 @@ impl OpenLora {
         let failed = |error: std::io::Error| EngineError::new(Code::EngineStopped, format!("no thread: {error}"));
         let pool = Pool::new(settings.threads.clamp(1, 64)).map_err(failed)?;
         let batch = Batch::new(Arc::clone(&model), Arc::clone(&text), pool, &settings, Arc::clone(&doorbell));
-        let thread = std::thread::Builder::new().name("openlora".to_owned()).spawn(move || batch.run());
-        let thread = Some(thread.map_err(failed)?);
-        Ok(Self { model, text, base, settings, adapters: RwLock::default(), doorbell, thread })
+        let adapters = Registry::new(model.shape.clone(), settings.adapters_max, settings.adapters_size_max);
+        let adapters = Arc::new(adapters);
+        let spawn =
+            |name: &str, work: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(work);
+        let (registry, bell) = (Arc::clone(&adapters), Arc::clone(&doorbell));
+        let computing = spawn("openlora", Box::new(move || batch.run())).map_err(failed)?;
+        let loading = spawn("openlora-load", Box::new(move || registry.load(|| bell.ring()))).map_err(failed)?;
+        Ok(Self { model, text, base, settings, adapters, doorbell, threads: vec![computing, loading] })
     }
 
-    /// Loads an adapter in PEFT's form from its folder. Loading the same one again changes nothing but its name.
+    /// Reads an adapter in PEFT's form from its folder and knows it from now on. The folder must stay as it is: an adapter
+    /// that made room for others is read from there again, and its hash checked. Loading the same one again changes its
+    /// name and folder only.
     ///
     /// # Errors
     /// `engine.bad_adapter`, `engine.too_large`.
     pub fn load_adapter(&self, name: &str, folder: &Path) -> Result<AdapterInfo, EngineError> {
-        let adapter = Adapter::read(&self.model.shape, name, folder)?;
-        let info = adapter.info().clone();
-        let mut adapters = self.adapters.write().unwrap_or_else(PoisonError::into_inner);
-        if adapters.len() >= self.settings.adapters_max && !adapters.contains_key(&info.hash) {
-            let what = format!("{} adapters are loaded; unload one", adapters.len());
-            return Err(EngineError::new(Code::EngineTooLarge, what));
-        }
-        adapters.insert(info.hash, Arc::new(adapter));
-        Ok(info)
+        self.adapters.add(name, folder)
     }
 
-    /// Forgets an adapter; rows that use it finish with it.
+    /// Forgets an adapter; rows that compute with it finish with it.
     ///
     /// # Errors
     /// `engine.unknown_adapter`.
     pub fn unload_adapter(&self, hash: &Hash) -> Result<(), EngineError> {
-        let mut adapters = self.adapters.write().unwrap_or_else(PoisonError::into_inner);
-        adapters.remove(hash).map(drop).ok_or_else(|| unknown(hash))
+        self.adapters.remove(hash)
+    }
+
+    /// Writes an adapter in PEFT's form into a folder, which is made. What is written computes the same bits.
+    ///
+    /// # Errors
+    /// `engine.unknown_adapter`; `engine.bad_adapter` when it cannot be read again or written.
+    pub fn export_adapter(&self, hash: &Hash, folder: &Path) -> Result<(), EngineError> {
+        Self::adapter(self, hash)?.write(&self.model.shape, &self.base.name, folder)
+    }
+
+    /// The vector instructions that it computes with, for people.
+    pub fn simd(&self) -> &'static str {
+        self.model.simd.name()
+    }
+
+    /// Bytes of the base model's weights in memory.
+    pub fn weights_size(&self) -> usize {
+        self.model.size()
     }
 
     /// Tokens of plain text, in which nothing is special.
@@ -159,7 +175,7 @@ impl OpenLora {
         if tokens.is_empty() || tokens.len() > most || !known {
             return Err(EngineError::new(Code::EngineBadRequest, format!("1 to {most} tokens of the vocabulary")));
         }
-        let adapter = adapter.map(|hash| self.adapter(hash)).transpose()?;
+        let adapter = adapter.map(|hash| OpenLora::adapter(self, hash)).transpose()?;
         let memory = || EngineError::new(Code::EngineBusy, "no memory for the sequence");
         let mut cache = Cache::default();
         if !cache.reserve(shape, tokens.len()) {
@@ -175,14 +191,10 @@ impl OpenLora {
         Ok(logits.chunks(shape.vocabulary).map(<[f32]>::to_vec).collect())
     }
 
+    /// An adapter, loaded if it is cold.
     fn adapter(&self, hash: &Hash) -> Result<Arc<Adapter>, EngineError> {
-        let adapters = self.adapters.read().unwrap_or_else(PoisonError::into_inner);
-        adapters.get(hash).cloned().ok_or_else(|| unknown(hash))
+        self.adapters.wait(&self.adapters.claim(hash)?)
     }
-}
-
-fn unknown(hash: &Hash) -> EngineError {
-    EngineError::new(Code::EngineUnknownAdapter, hash.to_string())
 }
 
 /// Name, weights and tokenizer.
@@ -209,8 +221,22 @@ impl Engine for OpenLora {
     }
 
     fn adapters(&self) -> Vec<AdapterInfo> {
-        let adapters = self.adapters.read().unwrap_or_else(PoisonError::into_inner);
-        adapters.values().map(|adapter| adapter.info().clone()).collect()
+        self.adapters.list()
+    }
+
+    fn adapter(&self, hash: &Hash) -> Option<AdapterInfo> {
+        self.adapters.get(hash)
+    }
+
+    fn prepare(&self, adapter: Option<&Hash>) -> Readiness {
+        let load_ms = adapter.and_then(|hash| {
+            self.adapters.prefetch(hash);
+            self.adapters.wait_ms(hash)
+        });
+        let load_ms = load_ms.unwrap_or_default();
+        let hot_ms = self.doorbell.desk().wait_s() * 1e3;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative; `as` saturates")]
+        Readiness { hot: load_ms <= 0.0, hot_ms: hot_ms.ceil() as u64, cold_ms: (hot_ms + load_ms).ceil() as u64 }
     }
 
     fn count(&self, request: &Request) -> Result<u64, EngineError> {
@@ -219,7 +245,7 @@ impl Engine for OpenLora {
 
     fn start(&self, job: Job) -> Result<Box<dyn TokenStream>, EngineError> {
         let tokens = self.prompt(&job.request)?;
-        let adapter = job.adapter.map(|hash| self.adapter(&hash)).transpose()?;
+        let adapter = job.adapter.map(|hash| self.adapters.claim(&hash)).transpose()?;
         let (writer, reader) = stream::pair(job.ahead_max, &self.doorbell);
         let whose = (job.payer, job.wait_max);
         let row = Row::new(tokens, job.request, adapter, whose, writer, self.model.shape.context);
@@ -239,7 +265,8 @@ impl Drop for OpenLora {
     fn drop(&mut self) {
         self.doorbell.desk().stopped = true;
         self.doorbell.rung.notify_one();
-        if let Some(thread) = self.thread.take() {
+        self.adapters.stop();
+        for thread in self.threads.drain(..) {
             // Its panic was a bug that the rows' readers have met as `engine.stopped`.
             let _ = thread.join();
         }

@@ -73,6 +73,19 @@ impl Model {
     }
 }
 
+impl Model {
+    /// Bytes of its matrices and vectors in memory.
+    pub(crate) fn size(&self) -> usize {
+        let layers = self.layers.iter().map(|layer| {
+            let vectors = size_of_val(&*layer.attention_norm) + size_of_val(&*layer.inner_norm);
+            vectors + layer.matrices.iter().map(Matrix::size).sum::<usize>()
+        });
+        let head = self.head.as_ref().map_or(0, Matrix::size);
+        let vectors = size_of_val(&*self.norm) + size_of_val(&*self.turns);
+        self.embedding.size() + head + vectors + layers.sum::<usize>()
+    }
+}
+
 impl Parts {
     fn read(&mut self, reader: &mut Reader<'_>, tensor: &Tensor, shape: &Shape) -> Result<(), EngineError> {
         let name = &tensor.name;
