@@ -227,7 +227,8 @@ def real(argument):
     return llama_bpe(raw) if name == 'llama-bpe' else qwen2(raw, 'qwen3.jinja')
 
 
-entries = list(map(real, sys.argv[1:])) or [
-    llama_bpe(make('llama-bpe')), qwen2(make('qwen2'), 'qwen2.jinja'), qwen2(make('qwen2'), 'qwen3.jinja'),
-    sentences('gemma', train(False), GEMMA, False, '<bos>', '<eos>'), sentences('llama', train(True), TURNS, True, '<s>', '</s>')]
-print('[' + ',\n'.join(json.dumps(item, separators=(',', ':')) for item in entries) + ']')
+if __name__ == '__main__':
+    entries = list(map(real, sys.argv[1:])) or [
+        llama_bpe(make('llama-bpe')), qwen2(make('qwen2'), 'qwen2.jinja'), qwen2(make('qwen2'), 'qwen3.jinja'),
+        sentences('gemma', train(False), GEMMA, False, '<bos>', '<eos>'), sentences('llama', train(True), TURNS, True, '<s>', '</s>')]
+    print('[' + ',\n'.join(json.dumps(item, separators=(',', ':')) for item in entries) + ']')
