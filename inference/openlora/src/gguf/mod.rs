@@ -189,6 +189,12 @@ impl Header {
         }
     }
 
+    /// Sets an entry.
+    #[cfg(test)]
+    pub(crate) fn set(&mut self, name: &str, value: Value) {
+        self.entries.insert(name.to_owned(), value);
+    }
+
     /// Whether there is such an entry.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.entries.contains_key(name)
