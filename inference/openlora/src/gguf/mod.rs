@@ -34,6 +34,7 @@ pub(crate) enum Value {
     Text(String),
     Texts(Vec<String>),
     Integers(Vec<i64>),
+    Floats(Vec<f64>),
     /// An array that nothing here reads; its elements are not kept.
     Other,
 }
@@ -180,6 +181,20 @@ impl Header {
         }
     }
 
+    /// Takes a list of finite numbers out.
+    pub(crate) fn take_floats(&mut self, name: &str) -> Result<Vec<f64>, EngineError> {
+        match self.entries.remove(name) {
+            Some(Value::Floats(numbers)) if numbers.iter().all(|number| number.is_finite()) => Ok(numbers),
+            _ => Err(Self::wrong(name)),
+        }
+    }
+
+    /// Sets an entry.
+    #[cfg(test)]
+    pub(crate) fn set(&mut self, name: &str, value: Value) {
+        self.entries.insert(name.to_owned(), value);
+    }
+
     /// Whether there is such an entry.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.entries.contains_key(name)
@@ -209,17 +224,27 @@ fn value(reader: &mut Reader<'_>, kind: u32, elements: &mut u64) -> Result<Value
     if inner == 8 {
         return (0..count).map(|_| text(reader, STRING_SIZE_MAX)).collect::<Result<_, _>>().map(Value::Texts);
     }
-    let mut numbers = Vec::new();
+    let (mut integers, mut floats) = (Vec::new(), Vec::new());
     for _ in 0..count {
         match scalar(reader, inner)? {
-            Value::Unsigned(number) => numbers.extend(i64::try_from(number).ok()),
-            Value::Signed(number) => numbers.push(number),
-            Value::Float(_) | Value::Bool(_) | Value::Text(_) | Value::Texts(_) | Value::Integers(_) | Value::Other => {
-            }
+            Value::Unsigned(number) => integers.extend(i64::try_from(number).ok()),
+            Value::Signed(number) => integers.push(number),
+            Value::Float(number) => floats.push(number),
+            Value::Bool(_)
+            | Value::Text(_)
+            | Value::Texts(_)
+            | Value::Integers(_)
+            | Value::Floats(_)
+            | Value::Other => {}
         }
     }
-    let whole = numbers.len() as u64 == count;
-    Ok(if whole { Value::Integers(numbers) } else { Value::Other })
+    Ok(if integers.len() as u64 == count {
+        Value::Integers(integers)
+    } else if floats.len() as u64 == count {
+        Value::Floats(floats)
+    } else {
+        Value::Other
+    })
 }
 
 fn scalar(reader: &mut Reader<'_>, kind: u32) -> Result<Value, EngineError> {

@@ -2,7 +2,12 @@
 
 mod answer;
 mod bpe;
+mod merge;
+mod names;
+mod python;
+mod sentence;
 mod template;
+mod words;
 
 use std::collections::BTreeSet;
 
@@ -14,20 +19,40 @@ use crate::gguf::Header;
 
 pub(crate) use answer::Answer;
 use bpe::Bpe;
+use names::Names;
+use sentence::Sentence;
 use template::{Piece, Template};
+use words::Words;
 
-/// Names of tokens that end an answer wherever they occur.
-const ENDS: [&str; 6] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "</s>"];
-/// Longest special token in bytes.
-const SPECIAL_SIZE_MAX: usize = 128;
+/// Names of special tokens that end an answer wherever they occur.
+const ENDS: [&str; 8] =
+    ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<end_of_turn>", "<eos>", "</s>"];
+/// What a model without a chat template goes on with: the messages, one after another.
+const PLAIN: &str =
+    "{% for message in messages %}{{ message['content'] }}{% if not loop.last %}{{ '\n\n' }}{% endif %}{% endfor %}";
+
+/// The types of tokens that matter here; the others are never text.
+mod kind {
+    pub(super) const NORMAL: i64 = 1;
+    /// Defined by the model's maker: text, but cut out before anything merges.
+    pub(super) const USER: i64 = 4;
+    pub(super) const BYTE: i64 = 6;
+}
+
+/// A vocabulary of one of two kinds.
+#[derive(Debug)]
+enum Vocabulary {
+    Bytes(Box<Bpe>),
+    Sentences(Box<Sentence>),
+}
 
 /// The tokenizer and chat template of a model.
 #[derive(Debug)]
 pub(crate) struct Text {
-    bpe: Bpe,
+    vocabulary: Vocabulary,
     template: Template,
-    /// Control tokens with their text, the longest first.
-    specials: Vec<(String, u32)>,
+    /// Tokens that come from the template alone.
+    specials: Names,
     ends: BTreeSet<u32>,
     /// Stands before every prompt, if the model wants it.
     begin: Option<u32>,
@@ -39,18 +64,24 @@ impl Text {
     pub(crate) fn read(header: &mut Header) -> Result<Self, EngineError> {
         let model = header.text("tokenizer.ggml.model")?.unwrap_or_default().to_owned();
         let kind = header.text("tokenizer.ggml.pre")?.unwrap_or_default().to_owned();
-        if model != "gpt2" || !["smollm", "gpt-2"].contains(&kind.as_str()) {
+        let words = if model == "gpt2" { Words::named(&kind)? } else { None };
+        let sentences = model == "llama" && ["", "default"].contains(&kind.as_str());
+        if words.is_none() && !sentences {
             return Err(unsupported(format!("the tokenizer {} / {}", quoted(&model), quoted(&kind))));
         }
-        let source = header.text("tokenizer.chat_template")?.map(str::to_owned);
-        let source = source.ok_or_else(|| unsupported("a model without a chat template"))?;
+        if header.bool("tokenizer.ggml.remove_extra_whitespaces")?.unwrap_or(false)
+            || header.has("tokenizer.ggml.precompiled_charsmap")
+        {
+            return Err(unsupported("a tokenizer that changes the text first"));
+        }
+        let source = header.text("tokenizer.chat_template")?.unwrap_or(PLAIN).to_owned();
         let begin = header.unsigned("tokenizer.ggml.bos_token_id")?;
-        let wants_begin = header.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(false);
+        let wants_begin = header.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(sentences || kind == "llama-bpe");
+        let wants_space = header.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
         let end = header.unsigned("tokenizer.ggml.eos_token_id")?;
         let turn_end = header.unsigned("tokenizer.ggml.eot_token_id")?;
         let tokens = header.take_texts("tokenizer.ggml.tokens")?;
         let kinds = header.take_integers("tokenizer.ggml.token_type")?;
-        let merges = header.take_texts("tokenizer.ggml.merges")?;
         if kinds.len() != tokens.len() {
             return Err(bad_model("tokens and their types differ in number"));
         }
@@ -76,18 +107,25 @@ impl Text {
             hash.piece(token);
             hash.piece(kind.to_be_bytes());
         }
-        merges.iter().for_each(|merge| hash.piece(merge));
-        let bpe = Bpe::new(&tokens, &kinds, &merges, kind == "smollm")?;
-        let mut specials = Vec::new();
-        for (id, token) in (0..).zip(&tokens) {
-            if bpe.is_special(id) && (1..=SPECIAL_SIZE_MAX).contains(&token.len()) {
-                specials.push((token.clone(), id));
+        let special = special(&tokens, &kinds, &source, sentences);
+        let is_special = |id: u32| special.binary_search(&id).is_ok();
+        let vocabulary = match words {
+            Some(words) => {
+                let merges = header.take_texts("tokenizer.ggml.merges")?;
+                merges.iter().for_each(|merge| hash.piece(merge));
+                Vocabulary::Bytes(Box::new(Bpe::new(&tokens, &kinds, &merges, words)?))
             }
-        }
-        specials.sort_by(|a, b| (b.0.len(), &a.0).cmp(&(a.0.len(), &b.0)));
-        let named = specials.iter().filter(|(token, _)| ENDS.contains(&token.as_str())).map(|(_, id)| *id);
-        let ends = named.chain(end).chain(turn_end).collect();
-        Ok(Self { bpe, template, specials, ends, begin: begin.filter(|_| wants_begin), hash: hash.finish() })
+            None => {
+                let scores = header.take_floats("tokenizer.ggml.scores")?;
+                hash.piece([u8::from(wants_space)]);
+                scores.iter().for_each(|score| hash.piece(score.to_be_bytes()));
+                Vocabulary::Sentences(Box::new(Sentence::new(&tokens, &kinds, &scores, is_special, wants_space)?))
+            }
+        };
+        let named = special.iter().filter(|id| ENDS.contains(&tokens[**id as usize].as_str()));
+        let ends = named.copied().chain(end).chain(turn_end).collect();
+        let specials = Names::new(special.iter().map(|id| (tokens[*id as usize].as_str(), *id)));
+        Ok(Self { vocabulary, template, specials, ends, begin: begin.filter(|_| wants_begin), hash: hash.finish() })
     }
 
     /// Hash of everything that decides which tokens a conversation becomes.
@@ -97,7 +135,10 @@ impl Text {
 
     /// Tokens of the vocabulary.
     pub(crate) fn vocabulary(&self) -> usize {
-        self.bpe.len()
+        match &self.vocabulary {
+            Vocabulary::Bytes(bpe) => bpe.len(),
+            Vocabulary::Sentences(sentence) => sentence.len(),
+        }
     }
 
     /// Whether the token ends an answer.
@@ -105,16 +146,26 @@ impl Text {
         self.ends.contains(&token)
     }
 
-    /// The bytes that a token shows: none for special ones.
+    /// The bytes that a token shows: none for control tokens.
     pub(crate) fn bytes(&self, token: u32) -> &[u8] {
-        self.bpe.bytes(token)
+        match &self.vocabulary {
+            Vocabulary::Bytes(bpe) => bpe.bytes(token),
+            Vocabulary::Sentences(sentence) => sentence.bytes(token),
+        }
     }
 
     /// Tokens of plain text. Nothing in it is special.
     pub(crate) fn encode(&self, text: &str) -> Vec<u32> {
         let mut tokens = Vec::new();
-        self.bpe.encode(text, &mut tokens);
+        self.text(text, &mut tokens);
         tokens
+    }
+
+    fn text(&self, text: &str, tokens: &mut Vec<u32>) {
+        match &self.vocabulary {
+            Vocabulary::Bytes(bpe) => bpe.encode(text, tokens),
+            Vocabulary::Sentences(sentence) => sentence.encode(text, tokens),
+        }
     }
 
     /// Tokens of the rendered conversation. Special tokens come from the template alone, never from a message.
@@ -127,7 +178,7 @@ impl Text {
                 Piece::Template(text) => self.mixed(&text, &mut plain, &mut tokens),
             }
         }
-        self.bpe.encode(&plain, &mut tokens);
+        self.text(&plain, &mut tokens);
         // A template may begin with it too.
         if let [first, second, ..] = tokens.as_slice()
             && Some(*first) == self.begin
@@ -144,17 +195,35 @@ impl Text {
     /// The template's own text: special tokens stand for themselves. What is not special collects in `plain`, so that it
     /// is cut into words together with the message beside it.
     fn mixed(&self, text: &str, plain: &mut String, tokens: &mut Vec<u32>) {
-        let mut rest = text;
-        while let Some(sign) = rest.chars().next() {
-            if let Some((name, id)) = self.specials.iter().find(|(name, _)| rest.starts_with(name.as_str())) {
-                self.bpe.encode(plain, tokens);
+        self.specials.cut(text, |before, token| {
+            plain.push_str(before);
+            if let Some(token) = token {
+                self.text(plain, tokens);
                 plain.clear();
-                tokens.push(*id);
-                rest = &rest[name.len()..];
-            } else {
-                plain.push(sign);
-                rest = &rest[sign.len_utf8()..];
+                tokens.push(token);
             }
-        }
+        });
     }
+}
+
+/// Tokens that come from the template alone, ascending: those of no text, and those of the model's maker that mean
+/// something. In sentences his other ones are text, as indents and line ends are; he means those that his template writes.
+fn special(tokens: &[String], kinds: &[i64], template: &str, sentences: bool) -> Vec<u32> {
+    let of = |wanted: fn(i64) -> bool| {
+        (0_u32..).zip(tokens).zip(kinds).filter(move |(_, kind)| wanted(**kind)).map(|((id, token), _)| (token, id))
+    };
+    let user = Names::new(of(|kind| kind == kind::USER).map(|(token, id)| (token.as_str(), id)));
+    let written =
+        template.char_indices().flat_map(|(at, _)| user.at(&template[at..]).map(move |(size, id)| (at, size, id)));
+    let written = written.filter(|(at, size, _)| !template[*at..*at + size].trim().is_empty()).map(|(_, _, id)| id);
+    let mut special: Vec<u32> = match sentences {
+        true => of(|kind| ![kind::NORMAL, kind::USER, kind::BYTE].contains(&kind))
+            .map(|(_, id)| id)
+            .chain(written)
+            .collect(),
+        false => of(|kind| kind != kind::NORMAL).map(|(_, id)| id).collect(),
+    };
+    special.sort_unstable();
+    special.dedup();
+    special
 }

@@ -7,14 +7,20 @@ use agora_types::Code;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, context};
 
+use super::python;
 use crate::failure::{bad_model, quoted};
 
 /// Longest template in bytes.
 const TEMPLATE_SIZE_MAX: usize = 64 << 10;
-/// Instructions of one rendering.
+/// Instructions of one rendering, beside what it pays for the messages' own bytes.
 const FUEL: u64 = 200_000;
+/// How often a rendering may handle each byte of the messages.
+const FUEL_PER_BYTE: u64 = 16;
 /// Most bytes that a rendering writes beside the messages.
 const EXTRA_SIZE_MAX: usize = 256 << 10;
+
+/// Where thoughts begin and end in an answer.
+const BORDERS: [&str; 2] = ["<think>", "</think>"];
 
 /// A piece of a rendered conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +63,8 @@ impl Template {
                     Role::User => "user",
                     Role::Assistant => "assistant",
                 };
-                context! { role, content => marks.around(&message.text) }
+                let thoughts = message.role == Role::Assistant && self.source.contains(BORDERS[1]);
+                context! { role, content => marks.around(&message.text, thoughts) }
             })
             .collect();
         let values = context! {
@@ -67,21 +74,22 @@ impl Template {
             eos_token => self.end.as_str(),
         };
         let mut out = Bounded { bytes: Vec::new(), left: size.saturating_add(EXTRA_SIZE_MAX) };
-        let environment = environment();
+        let environment = environment(FUEL.saturating_add(FUEL_PER_BYTE.saturating_mul(size as u64)));
         let rendered = environment
             .template_from_str(&self.source)
             .and_then(|template| template.render_captured_to(values, &mut out).map(drop));
         let refused = |what: String| EngineError::new(Code::EngineBadRequest, format!("the chat template: {what}"));
         rendered.map_err(|error| refused(quoted(&error.to_string())))?;
         let text = String::from_utf8(out.bytes).map_err(|_| refused("not UTF-8".to_owned()))?;
-        Ok(marks.split(&text))
+        marks.split(&text).ok_or_else(|| refused("it cuts messages to pieces".to_owned()))
     }
 }
 
 /// An environment as the authors of chat templates expect it. Fuel pays for instructions and for every byte made.
-fn environment() -> Environment<'static> {
+fn environment(fuel: u64) -> Environment<'static> {
     let mut environment = Environment::new();
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(fuel));
+    environment.set_unknown_method_callback(python::method);
     if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
         environment.set_syntax(syntax);
     }
@@ -90,6 +98,9 @@ fn environment() -> Environment<'static> {
     });
     environment
 }
+
+/// What marks are made of.
+const SIGNS: [char; 4] = ['\u{FDD0}', '\u{FDD1}', '\u{FDD2}', '\u{FDD3}'];
 
 /// What encloses the text of messages while they are rendered: signs that none of them contains.
 struct Marks {
@@ -108,28 +119,50 @@ impl Marks {
         (0..).find_map(|number: u32| free(&number)).unwrap_or(Self { open: String::new(), close: String::new() })
     }
 
-    /// White space around the text stays outside, since templates trim it.
-    fn around(&self, text: &str) -> String {
-        let inner = text.trim();
-        let start = text.len() - text.trim_start().len();
-        if inner.is_empty() {
-            return text.to_owned();
+    /// White space around the text stays outside, since templates trim it. So do the borders of an answer's thoughts, at
+    /// which templates cut earlier answers.
+    fn around(&self, text: &str, thoughts: bool) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while thoughts && let Some((at, border)) = next_border(rest) {
+            self.enclose(&rest[..at], &mut out);
+            out += border;
+            rest = &rest[at + border.len()..];
         }
-        format!("{}{}{inner}{}{}", &text[..start], self.open, self.close, &text[start + inner.len()..])
+        self.enclose(rest, &mut out);
+        out
     }
 
-    fn split(&self, text: &str) -> Vec<Piece> {
+    fn enclose(&self, text: &str, out: &mut String) {
+        let inner = text.trim();
+        let (before, after) = text.split_at(text.len() - text.trim_start().len());
+        match inner.is_empty() {
+            true => *out += text,
+            false => out.extend([before, &self.open, inner, &self.close, &after[inner.len()..]]),
+        }
+    }
+
+    /// `None` if a mark lacks its other: what is the template's and what a message's could not be told.
+    fn split(&self, text: &str) -> Option<Vec<Piece>> {
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once(&self.open) {
-            let (inner, after) = after.split_once(&self.close).unwrap_or((after, ""));
+            let (inner, after) = after.split_once(&self.close)?;
+            if before.contains(SIGNS) || inner.contains(&self.open) {
+                return None;
+            }
             pieces.push(Piece::Template(before.to_owned()));
             pieces.push(Piece::Message(inner.to_owned()));
             rest = after;
         }
-        pieces.push(Piece::Template(rest.to_owned()));
-        pieces
+        pieces.push(Piece::Template((!rest.contains(SIGNS)).then(|| rest.to_owned())?));
+        Some(pieces)
     }
+}
+
+fn next_border(text: &str) -> Option<(usize, &'static str)> {
+    let begins = |at: usize| BORDERS.into_iter().find(|border| text[at..].starts_with(border));
+    text.match_indices('<').find_map(|(at, _)| Some((at, begins(at)?)))
 }
 
 /// A writer that refuses more than it was allowed.

@@ -93,14 +93,15 @@ def block(name):
     data = random.integers(0, 256, size * max(1, 256 // weights), dtype=numpy.uint8)
     halves = {'F16': range(1, len(data), 2), 'BF16': range(1, len(data), 2), 'Q4_0': range(1, len(data), 18),
               'Q4_1': sorted([*range(1, len(data), 20), *range(3, len(data), 20)]), 'Q8_0': range(1, len(data), 34),
-              'Q4_K': [1, 3], 'Q6_K': [209]}[name]
+              'Q4_K': [1, 3], 'Q6_K': [209], 'Q5_0': range(1, len(data), 22),
+              'Q5_1': sorted([*range(1, len(data), 24), *range(3, len(data), 24)]), 'Q5_K': [1, 3]}[name]
     for at in halves:  # No exponent of all ones: the numbers are finite.
         data[at] &= 0xBB
     numbers = gguf.quants.dequantize(data, kind)
     return {'format': int(kind), 'bytes': data.tobytes().hex(), 'numbers': [float(number) for number in numbers]}
 
 ANSWERS = [('What is the capital of France?', 16), ('Write a haiku about rain.', 24), ('Count from one to five.', 24)]
-FORMATS = ['F16', 'BF16', 'Q4_0', 'Q4_1', 'Q8_0', 'Q4_K', 'Q6_K']
+FORMATS = ['F16', 'BF16', 'Q4_0', 'Q4_1', 'Q8_0', 'Q4_K', 'Q6_K', 'Q5_0', 'Q5_1', 'Q5_K']
 
 lines = lambda items: '[\n' + ',\n'.join(json.dumps(item, separators=(',', ':')) for item in items) + '\n]'
 print('{"texts":', lines({'text': text, 'ids': plain.encode(text, add_special_tokens=False).ids} for text in TEXTS))

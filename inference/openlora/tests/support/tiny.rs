@@ -41,7 +41,18 @@ pub(crate) fn number_value(value: u32) -> Vec<u8> {
     [4_u32.to_le_bytes(), value.to_le_bytes()].concat()
 }
 
-fn texts_value(values: &[String]) -> Vec<u8> {
+/// A list of numbers of this type.
+pub(crate) fn numbers_value<const SIZE: usize>(
+    kind: u32,
+    values: impl ExactSizeIterator<Item = [u8; SIZE]>,
+) -> Vec<u8> {
+    let mut bytes = [9_u32.to_le_bytes(), kind.to_le_bytes()].concat();
+    bytes.extend((values.len() as u64).to_le_bytes());
+    bytes.extend(values.flatten());
+    bytes
+}
+
+pub(crate) fn texts_value(values: &[String]) -> Vec<u8> {
     let mut bytes = [9_u32.to_le_bytes(), 8_u32.to_le_bytes()].concat();
     bytes.extend((values.len() as u64).to_le_bytes());
     bytes.extend(values.iter().flat_map(|value| text(value)));

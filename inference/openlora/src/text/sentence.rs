@@ -1,0 +1,168 @@
+//! Byte-pair encoding by scores over whole sentences, as SentencePiece does it.
+
+use std::collections::HashMap;
+
+use agora_inference_api::EngineError;
+
+use super::kind;
+use super::merge::merge;
+use super::names::Names;
+use crate::failure::{bad_model, quoted, unsupported};
+
+/// What stands for a space.
+const SPACE: &str = "\u{2581}";
+
+/// A vocabulary and its scores.
+#[derive(Debug)]
+pub(crate) struct Sentence {
+    /// What each token shows; nothing for control tokens.
+    pieces: Vec<Box<[u8]>>,
+    /// Pieces that merging can make: how early, and their token.
+    known: HashMap<Box<str>, (u32, u32)>,
+    /// The token of each byte, for signs that have none.
+    bytes: [u32; 256],
+    /// Tokens that are taken before anything merges.
+    first: Names,
+    /// Text begins with a space.
+    space: bool,
+}
+
+impl Sentence {
+    /// From the lists of the file. `special` tokens never come from text.
+    pub(crate) fn new(
+        tokens: &[String],
+        kinds: &[i64],
+        scores: &[f64],
+        special: impl Fn(u32) -> bool,
+        space: bool,
+    ) -> Result<Self, EngineError> {
+        if scores.len() != tokens.len() {
+            return Err(bad_model("tokens and their scores differ in number"));
+        }
+        let mut order: Vec<f64> = scores.to_vec();
+        order.sort_unstable_by(|a, b| b.total_cmp(a));
+        order.dedup();
+        let (mut pieces, mut known, mut bytes) = (Vec::new(), HashMap::new(), [None; 256]);
+        let mut first = Vec::new();
+        for (((id, token), kind), score) in (0..).zip(tokens).zip(kinds).zip(scores) {
+            let text = token.replace(' ', SPACE);
+            let shown = text.replace(SPACE, " ").into_bytes();
+            pieces.push(match *kind {
+                kind::BYTE => {
+                    let byte = byte(token).ok_or_else(|| bad_model(format!("the byte {}", quoted(token))))?;
+                    bytes[usize::from(byte)] = Some(id);
+                    [byte].into()
+                }
+                kind::NORMAL | kind::USER => shown.into(),
+                _ => Box::default(),
+            });
+            if ![kind::NORMAL, kind::USER].contains(kind) || special(id) {
+                continue;
+            }
+            if *kind == kind::USER {
+                first.push((text.clone(), id));
+            }
+            let rank = order.partition_point(|earlier| earlier > score);
+            let rank = u32::try_from(rank).map_err(|_| bad_model("too many scores"))?;
+            if text.is_empty() || known.insert(text.into(), (rank, id)).is_some() {
+                return Err(bad_model(format!("the token {} is empty or stands twice", quoted(token))));
+            }
+        }
+        let all: Option<Vec<u32>> = bytes.into_iter().collect();
+        let all = all.and_then(|all| all.try_into().ok());
+        Ok(Self {
+            pieces,
+            known,
+            bytes: all.ok_or_else(|| unsupported("a vocabulary without a token for every byte"))?,
+            first: Names::new(first.iter().map(|(name, id)| (name.as_str(), *id))),
+            space,
+        })
+    }
+
+    /// Tokens of the vocabulary.
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// What a token shows.
+    pub(crate) fn bytes(&self, token: u32) -> &[u8] {
+        self.pieces.get(token as usize).map_or(&[], |piece| piece)
+    }
+
+    /// Adds the tokens of `text`.
+    pub(crate) fn encode(&self, text: &str, tokens: &mut Vec<u32>) {
+        if text.is_empty() {
+            return;
+        }
+        let text = if self.space { format!(" {text}") } else { text.to_owned() };
+        self.first.cut(&text.replace(' ', SPACE), |before, token| {
+            self.run(before, tokens);
+            tokens.extend(token);
+        });
+    }
+
+    /// Merges the signs of a text, the best score first.
+    fn run(&self, text: &str, tokens: &mut Vec<u32>) {
+        let signs = text.char_indices().map(|(at, sign)| (at, at + sign.len_utf8())).collect();
+        let pieces =
+            merge(signs, |(from, _), (_, to)| self.known.get(&text[from..to]).map(|(rank, _)| (*rank, (from, to))));
+        for (from, to) in pieces {
+            match self.known.get(&text[from..to]) {
+                Some((_, token)) => tokens.push(*token),
+                None => tokens.extend(text[from..to].bytes().map(|byte| self.bytes[usize::from(byte)])),
+            }
+        }
+    }
+}
+
+/// The byte that `<0xNN>` names.
+fn byte(token: &str) -> Option<u8> {
+    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sentence;
+
+    /// Control, all bytes, then these pieces with the earlier the better; the last is the maker's own.
+    fn sentence(pieces: &[&str], space: bool) -> Sentence {
+        let bytes = (0..256).map(|byte| (format!("<0x{byte:02X}>"), 6));
+        let normal = pieces.iter().map(|piece| ((*piece).to_owned(), 1));
+        let (tokens, mut kinds): (Vec<_>, Vec<_>) =
+            [("<bos>".to_owned(), 3)].into_iter().chain(bytes).chain(normal).unzip();
+        *kinds.last_mut().unwrap() = 4;
+        let scores: Vec<f64> = (0_u32..).take(tokens.len()).map(|at| -f64::from(at)).collect();
+        Sentence::new(&tokens, &kinds, &scores, |id| id == 0, space).unwrap()
+    }
+
+    fn shown(sentence: &Sentence, text: &str) -> Vec<String> {
+        let mut tokens = Vec::new();
+        sentence.encode(text, &mut tokens);
+        tokens.iter().map(|token| sentence.bytes(*token).escape_ascii().to_string()).collect()
+    }
+
+    #[test]
+    fn the_best_score_merges_first_and_the_leftmost_of_equals() {
+        let sentence = sentence(&["bc", "ab", "aa", "a", "b", "c", "\n"], false);
+        assert_eq!(shown(&sentence, "abc"), ["a", "bc"]);
+        assert_eq!(shown(&sentence, "aaa"), ["aa", "a"]);
+    }
+
+    #[test]
+    fn a_sign_without_a_token_becomes_its_bytes_and_they_show_themselves() {
+        let sentence = sentence(&["a", "\u{2581}", "\u{2581}a", "\n\n"], false);
+        assert_eq!(shown(&sentence, "é a"), ["\\xc3", "\\xa9", " a"]);
+        assert_eq!(shown(&sentence, "\n\n\na"), ["\\n\\n", "\\n", "a"]);
+        assert_eq!(sentence.bytes(0), b"", "control tokens show nothing");
+    }
+
+    #[test]
+    fn a_space_stands_before_the_text_if_the_model_wants_it() {
+        let pieces = ["a", "\u{2581}", "\u{2581}a", "  "];
+        assert_eq!(shown(&sentence(&pieces, true), "a"), [" a"]);
+        assert_eq!(shown(&sentence(&pieces, true), " a"), ["  ", "a"]);
+        assert_eq!(shown(&sentence(&pieces, false), "a"), ["a"]);
+        assert_eq!(shown(&sentence(&pieces, true), ""), Vec::<String>::new());
+    }
+}
