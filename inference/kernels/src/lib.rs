@@ -32,7 +32,7 @@ mod weights;
 pub use attention::{Group, PAGE, Page, attend};
 pub use half::{from_half, to_half};
 pub use lora::{Change, NotFinite};
-pub use math::{add, dot, exp, gate, gate_gelu, rms_norm, rotate, rotate_halves};
+pub use math::{add, dot, exp, gate, gate_gelu, rms_norm, rms_norm_own, rotate, rotate_halves, scale};
 pub use pool::{Pool, Split};
 pub use product::multiply;
 pub use rows::{Filling, Rows};

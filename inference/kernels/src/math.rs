@@ -12,6 +12,10 @@ each_simd! {
     pub fn add / add_body(from: &[f32], to: &mut [f32]);
     /// `to = x / sqrt(mean(x^2) + epsilon) * weight`, for each row of `weight.len()`.
     pub fn rms_norm / rms_norm_body(x: &[f32], weight: &[f32], epsilon: f32, to: &mut [f32]);
+    /// The same in place.
+    pub fn rms_norm_own / rms_norm_own_body(x: &mut [f32], weight: &[f32], epsilon: f32);
+    /// `x *= factor`
+    pub fn scale / scale_body(x: &mut [f32], factor: f32);
     /// `gate = silu(gate) * up`
     pub fn gate / gate_body(gate: &mut [f32], up: &[f32]);
     /// Turns neighbouring pairs by the angles of a position: `turns` holds a cosine and a sine per pair of one head.
@@ -59,6 +63,22 @@ fn rms_norm_body<V: Copy>(v: V, x: &[f32], weight: &[f32], epsilon: f32, to: &mu
             *to = x * factor * weight;
         }
     }
+}
+
+#[inline(always)]
+fn rms_norm_own_body<V: Copy>(v: V, x: &mut [f32], weight: &[f32], epsilon: f32) {
+    let size = weight.len();
+    for x in x.chunks_exact_mut(size) {
+        let factor = 1.0 / (dot_body(v, x, x) / size as f32 + epsilon).sqrt();
+        for (x, weight) in x.iter_mut().zip(weight) {
+            *x = *x * factor * weight;
+        }
+    }
+}
+
+#[inline(always)]
+fn scale_body<V>(_: V, x: &mut [f32], factor: f32) {
+    x.iter_mut().for_each(|x| *x *= factor);
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agora_kernels::{
     BLOCK, BadWeights, Block, Change, Form, Group, Matrix, PAGE, Packer, Page, Pool, Rows, Simd, add, attend, dot,
-    from_half, gate, multiply, rms_norm, rotate, rotate_halves, to_half,
+    from_half, gate, gate_gelu, multiply, rms_norm, rms_norm_own, rotate, rotate_halves, scale, to_half,
 };
 
 const SEED: u64 = 20_261_129;
@@ -305,6 +305,12 @@ fn the_small_functions_are_the_same_bits_everywhere() {
             all.extend(&to);
             rms_norm(simd, &a, &b, 1e-5, &mut to);
             all.extend(&to);
+            let mut own = a.clone();
+            rms_norm_own(simd, &mut own, &b, 1e-5);
+            assert_eq!(bits(&own), bits(&to), "in place");
+            scale(simd, &mut own, 1.5);
+            gate_gelu(simd, &mut own, &b);
+            all.extend(&own);
             let mut up = a.clone();
             gate(simd, &mut up, &b);
             all.extend(&up);

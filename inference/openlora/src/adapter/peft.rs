@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::Adapter;
 use super::safetensors::{self, Tensor};
 use crate::failure::{bad_adapter, quoted};
-use crate::model::{Role, Shape};
+use crate::model::{Role, Shape, Turns};
 
 const NAME_SIZE_MAX: usize = 64;
 const CONFIG_SIZE_MAX: u64 = 64 << 10;
@@ -262,10 +262,10 @@ pub(super) fn module(layer: usize, role: Role) -> String {
     format!("model.layers.{layer}.{}.{}", role.peft().0, role.peft().1)
 }
 
-/// Where an output of PEFT's order stands in the GGUF's: queries and keys keep the two numbers of a turned pair side by
-/// side there, and half a head apart here.
+/// Where an output of PEFT's order stands in the GGUF's: llamas keep the two numbers of a turned pair side by side there,
+/// and half a head apart here.
 pub(super) fn place(shape: &Shape, role: Role, row: usize) -> usize {
-    if !matches!(role, Role::Query | Role::Key) {
+    if shape.family.turns == Turns::Halves || !matches!(role, Role::Query | Role::Key) {
         return row;
     }
     let (head, inside) = (row / shape.head_size, row % shape.head_size);

@@ -201,10 +201,6 @@ impl OpenLora {
 fn read(reader: &mut Reader<'_>, settings: &Settings) -> Result<(String, Model, Text), EngineError> {
     let mut header = Header::read(reader)?;
     let name = header.text("general.name")?.map_or_else(|| "unnamed".to_owned(), quoted);
-    let architecture = header.text("general.architecture")?.unwrap_or_default().to_owned();
-    if architecture != "llama" {
-        return Err(crate::failure::unsupported(format!("architecture {}", quoted(&architecture))));
-    }
     let text = Text::read(&mut header)?;
     let shape = Shape::read(&header, text.vocabulary(), settings.context_max)?;
     if shape.context < 2 {

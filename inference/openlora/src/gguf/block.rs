@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn blocks_of_every_format_decode_as_an_independent_library_decodes_them() {
         let data: Data = serde_json::from_str(include_str!("../../tests/data/reference.json")).unwrap();
-        assert_eq!(data.blocks.len(), 7);
+        assert_eq!(data.blocks.len(), 10);
         for golden in data.blocks {
             let format = Format::from_number(golden.format).unwrap();
             let digits = golden.bytes.as_bytes().as_chunks::<2>().0;

@@ -5,9 +5,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use agora_kernels::{Filling, Group, Pool, Rows, Split, add, attend, gate, multiply, rms_norm, rotate};
+use agora_kernels::{
+    Filling, Group, Pool, Rows, Split, add, attend, gate, gate_gelu, multiply, rms_norm, rms_norm_own, rotate,
+    rotate_halves, scale,
+};
 
-use super::{Cache, Layer, Model, Role, Shape};
+use super::{Cache, Gate, Layer, Model, Role, Shape, Turns};
 use crate::adapter::Adapter;
 
 /// Neighbouring tokens of one adapter that one task handles.
@@ -116,6 +119,9 @@ impl Stage {
             for (place, state) in places[tokens.clone()].iter().zip(state.chunks_exact_mut(shape.width)) {
                 model.embedding.row(place.token as usize, state);
             }
+            if shape.family.embedding_scale.to_bits() != 1.0_f32.to_bits() {
+                scale(model.simd, state, shape.family.embedding_scale);
+            }
             norm.run(tokens, state);
         });
     }
@@ -149,12 +155,23 @@ impl Stage {
             let (query, key) = (query.take_all(tokens.clone()), key.take_all(tokens.clone()));
             task.adapt(model, at, Role::Query, x, query);
             task.adapt(model, at, Role::Key, x, key);
-            task.adapt(model, at, Role::Value, x, value.take_all(tokens.clone()));
+            let value = value.take_all(tokens.clone());
+            task.adapt(model, at, Role::Value, x, value);
+            if let Some(biases) = &layer.biases {
+                for (bias, rows) in biases.iter().zip([&mut *query, &mut *key, &mut *value]) {
+                    rows.chunks_exact_mut(bias.len()).for_each(|row| add(simd, bias, row));
+                }
+            }
+            if let Some([query_norm, key_norm]) = &layer.head_norms {
+                rms_norm_own(simd, query, query_norm, shape.epsilon);
+                rms_norm_own(simd, key, key_norm, shape.epsilon);
+            }
+            let turn = if shape.family.turns == Turns::Pairs { rotate } else { rotate_halves };
             let each = query.chunks_exact_mut(shape.query_width()).zip(key.chunks_exact_mut(shape.key_width()));
             for (place, (query, key)) in places[tokens].iter().zip(each) {
-                let turns = &model.turns[place.position * shape.head_size..][..shape.head_size];
-                rotate(simd, query, turns);
-                rotate(simd, key, turns);
+                let turns = model.turns(at, place.position);
+                turn(simd, query, turns);
+                turn(simd, key, turns);
             }
         });
         let mut firsts = vec![0; parts.len()];
@@ -182,9 +199,9 @@ impl Stage {
                 pages: parts[place.part].cache.pages(),
                 head: at * shape.key_heads + key_head,
                 size: shape.head_size,
-                first: 0,
+                first: model.first_seen(at, place.position),
                 end: place.position + 1,
-                scale: 1.0 / (shape.head_size as f32).sqrt(),
+                scale: shape.family.score_scale,
             };
             attend(simd, &query[task * group..][..group], &seen, &mut Vec::new(), mixed.take(task));
         });
@@ -198,6 +215,9 @@ impl Stage {
             let tokens = task.tokens.clone();
             let (out, state) = (out.take_all(tokens.clone()), state.take_all(tokens.clone()));
             task.adapt(model, at, Role::Output, rows(mixed, shape.query_width(), &tokens), out);
+            if let Some([after, _]) = &layer.after_norms {
+                rms_norm_own(simd, out, after, shape.epsilon);
+            }
             add(simd, out, state);
             norm.run(tokens, state);
         });
@@ -222,7 +242,10 @@ impl Stage {
             let (gates, ups) = (gates.take_all(tokens.clone()), ups.take_all(tokens.clone()));
             task.adapt(model, at, Role::Gate, x, gates);
             task.adapt(model, at, Role::Up, x, ups);
-            gate(simd, gates, ups);
+            match shape.family.gate {
+                Gate::Silu => gate(simd, gates, ups),
+                Gate::Gelu => gate_gelu(simd, gates, ups),
+            }
             filling.fill(simd, tokens.start, gates);
         });
         multiply(pool, simd, &self.rows, &mut [(layer.matrix(Role::Down), &mut self.out)]);
@@ -235,6 +258,9 @@ impl Stage {
             let tokens = task.tokens.clone();
             let (out, state) = (out.take_all(tokens.clone()), state.take_all(tokens.clone()));
             task.adapt(model, at, Role::Down, rows(gates, shape.inner, &tokens), out);
+            if let Some([_, after]) = &layer.after_norms {
+                rms_norm_own(simd, out, after, shape.epsilon);
+            }
             add(simd, out, state);
             if let Some(norm) = &norm {
                 norm.run(tokens, state);

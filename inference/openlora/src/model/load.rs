@@ -7,6 +7,7 @@ use agora_kernels::{BadWeights, Matrix, Packer, Simd};
 
 use agora_types::Code;
 
+use super::shape::Family;
 use super::{Role, Shape};
 use crate::failure::{bad_model, quoted, unsupported};
 use crate::gguf::{Format, Header, Reader, Tensor};
@@ -16,6 +17,12 @@ use crate::gguf::{Format, Header, Reader, Tensor};
 pub(crate) struct Layer {
     pub(crate) attention_norm: Vec<f32>,
     pub(crate) inner_norm: Vec<f32>,
+    /// Of what attention gives, and the feed-forward part.
+    pub(crate) after_norms: Option<[Vec<f32>; 2]>,
+    /// Of each head of a query, and of a key.
+    pub(crate) head_norms: Option<[Vec<f32>; 2]>,
+    /// Of queries, keys and values.
+    pub(crate) biases: Option<[Vec<f32>; 3]>,
     /// In the order of [`Role::ALL`].
     matrices: [Matrix; 7],
 }
@@ -38,7 +45,9 @@ pub(crate) struct Model {
     pub(crate) norm: Vec<f32>,
     pub(crate) layers: Vec<Layer>,
     /// A cosine and a sine per position and pair of a head.
-    pub(crate) turns: Vec<f32>,
+    turns: Vec<f32>,
+    /// The same for layers that look back only so far.
+    near_turns: Vec<f32>,
 }
 
 /// What was read, by name, until all is there.
@@ -61,27 +70,39 @@ impl Model {
             parts.read(reader, tensor, &shape)?;
         }
         let frequencies = parts.vectors.remove("rope_freqs.weight");
-        let turns = turns(&shape, frequencies.as_deref())?;
-        let layers = (0..shape.layers).map(|at| parts.layer(at)).collect::<Result<_, _>>()?;
+        let far = turns(&shape, shape.rope_base, shape.family.stretch, frequencies.as_deref())?;
+        let near = shape.family.window.as_ref().map(|window| turns(&shape, window.rope_base, 1.0, None));
+        let near = near.transpose()?.unwrap_or_default();
+        let layers = (0..shape.layers).map(|at| parts.layer(at, &shape.family)).collect::<Result<_, _>>()?;
         let embedding = parts.matrix("token_embd.weight")?;
         let head = parts.matrices.remove("output.weight");
         let norm = parts.vector("output_norm.weight")?;
         if let Some(name) = parts.matrices.keys().chain(parts.vectors.keys()).next() {
             return Err(bad_model(format!("tensor {} stands twice", quoted(name))));
         }
-        Ok(Self { shape, simd, embedding, head, norm, layers, turns })
+        Ok(Self { shape, simd, embedding, head, norm, layers, turns: far, near_turns: near })
     }
 }
 
 impl Model {
-    /// Bytes of its matrices and vectors in memory.
+    /// How far back a layer sees at a position: the first position that it sees.
+    pub(crate) fn first_seen(&self, layer: usize, position: usize) -> usize {
+        let window = self.shape.family.window.as_ref().filter(|window| !window.sees_all(layer));
+        window.map_or(0, |window| (position + 1).saturating_sub(window.positions))
+    }
+
+    /// A layer's angles at a position.
+    pub(crate) fn turns(&self, layer: usize, position: usize) -> &[f32] {
+        let near = self.shape.family.window.as_ref().is_some_and(|window| !window.sees_all(layer));
+        let turns = if near { &self.near_turns } else { &self.turns };
+        &turns[position * self.shape.head_size..][..self.shape.head_size]
+    }
+
+    /// Bytes of its matrices and tables in memory.
     pub(crate) fn size(&self) -> usize {
-        let layers = self.layers.iter().map(|layer| {
-            let vectors = size_of_val(&*layer.attention_norm) + size_of_val(&*layer.inner_norm);
-            vectors + layer.matrices.iter().map(Matrix::size).sum::<usize>()
-        });
+        let layers = self.layers.iter().map(|layer| layer.matrices.iter().map(Matrix::size).sum::<usize>());
         let head = self.head.as_ref().map_or(0, Matrix::size);
-        let vectors = size_of_val(&*self.norm) + size_of_val(&*self.turns);
+        let vectors = size_of_val(&*self.norm) + size_of_val(&*self.turns) + size_of_val(&*self.near_turns);
         self.embedding.size() + head + vectors + layers.sum::<usize>()
     }
 }
@@ -89,24 +110,30 @@ impl Model {
 impl Parts {
     fn read(&mut self, reader: &mut Reader<'_>, tensor: &Tensor, shape: &Shape) -> Result<(), EngineError> {
         let name = &tensor.name;
-        let unknown = || unsupported(format!("a llama with the tensor {}", quoted(name)));
-        let stem = name.strip_suffix(".weight").ok_or_else(unknown)?;
-        let (rows, columns) = match stem {
-            "token_embd" | "output" => (shape.vocabulary, shape.width),
-            "output_norm" => (0, shape.width),
-            "rope_freqs" => (0, shape.head_size / 2),
+        let unknown = || unsupported(format!("a model with the tensor {}", quoted(name)));
+        let (stem, suffix) = name.rsplit_once('.').ok_or_else(unknown)?;
+        let family = &shape.family;
+        let (rows, columns) = match (stem, suffix) {
+            ("token_embd" | "output", "weight") => (shape.vocabulary, shape.width),
+            ("output_norm", "weight") => (0, shape.width),
+            ("rope_freqs", "weight") => (0, shape.head_size / 2),
             _ => {
                 let rest = stem.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).ok_or_else(unknown)?;
                 let layer: usize = rest.0.parse().map_err(|_| unknown())?;
                 if layer >= shape.layers || layer.to_string() != rest.0 {
                     return Err(bad_model(format!("tensor {} is of a layer that does not exist", quoted(name))));
                 }
-                match rest.1 {
-                    "attn_norm" | "ffn_norm" => (0, shape.width),
-                    part => {
+                match (rest.1, suffix) {
+                    ("attn_norm" | "ffn_norm", "weight") => (0, shape.width),
+                    ("post_attention_norm" | "post_ffw_norm", "weight") if family.after_norms => (0, shape.width),
+                    ("attn_q_norm" | "attn_k_norm", "weight") if family.head_norms => (0, shape.head_size),
+                    ("attn_q", "bias") if family.biases => (0, shape.query_width()),
+                    ("attn_k" | "attn_v", "bias") if family.biases => (0, shape.key_width()),
+                    (part, "weight") => {
                         let role = Role::ALL.into_iter().find(|role| role.gguf() == part).ok_or_else(unknown)?;
                         role.sides(shape)
                     }
+                    _ => return Err(unknown()),
                 }
             }
         };
@@ -129,14 +156,24 @@ impl Parts {
         self.vectors.remove(name).ok_or_else(|| bad_model(format!("tensor {name} is missing")))
     }
 
-    fn layer(&mut self, at: usize) -> Result<Layer, EngineError> {
+    fn layer(&mut self, at: usize, family: &Family) -> Result<Layer, EngineError> {
         let mut matrix = |role: Role| self.matrix(&format!("blk.{at}.{}.weight", role.gguf()));
         let [query, key, value, output, gate, up, down] = Role::ALL;
         let matrices =
             [matrix(query)?, matrix(key)?, matrix(value)?, matrix(output)?, matrix(gate)?, matrix(up)?, matrix(down)?];
-        let attention_norm = self.vector(&format!("blk.{at}.attn_norm.weight"))?;
-        let inner_norm = self.vector(&format!("blk.{at}.ffn_norm.weight"))?;
-        Ok(Layer { attention_norm, inner_norm, matrices })
+        let mut vector = |name: &str| self.vector(&format!("blk.{at}.{name}"));
+        let mut pair = |wanted: bool, first: &str, second: &str| match wanted {
+            true => Ok::<_, EngineError>(Some([vector(first)?, vector(second)?])),
+            false => Ok(None),
+        };
+        let after_norms = pair(family.after_norms, "post_attention_norm.weight", "post_ffw_norm.weight")?;
+        let head_norms = pair(family.head_norms, "attn_q_norm.weight", "attn_k_norm.weight")?;
+        let biases = match family.biases {
+            true => Some([vector("attn_q.bias")?, vector("attn_k.bias")?, vector("attn_v.bias")?]),
+            false => None,
+        };
+        let (attention_norm, inner_norm) = (vector("attn_norm.weight")?, vector("ffn_norm.weight")?);
+        Ok(Layer { attention_norm, inner_norm, after_norms, head_norms, biases, matrices })
     }
 }
 
@@ -186,8 +223,8 @@ fn vector(reader: &mut Reader<'_>, tensor: &Tensor, size: usize) -> Result<Vec<f
     Ok(numbers)
 }
 
-/// The angles of every position.
-fn turns(shape: &Shape, factors: Option<&[f32]>) -> Result<Vec<f32>, EngineError> {
+/// The angles of every position, which is divided by `stretch`.
+fn turns(shape: &Shape, base: f64, stretch: f64, factors: Option<&[f32]>) -> Result<Vec<f32>, EngineError> {
     let half = shape.head_size / 2;
     let factors = factors.map_or_else(|| vec![1.0; half], <[f32]>::to_vec);
     if factors.iter().any(|factor| *factor <= 0.0) {
@@ -196,7 +233,7 @@ fn turns(shape: &Shape, factors: Option<&[f32]>) -> Result<Vec<f32>, EngineError
     let steps: Vec<f64> = factors
         .iter()
         .enumerate()
-        .map(|(pair, factor)| shape.rope_base.powf(-(pair as f64) / half as f64) / f64::from(*factor))
+        .map(|(pair, factor)| base.powf(-(pair as f64) / half as f64) / f64::from(*factor) / stretch)
         .collect();
     let mut turns = Vec::with_capacity(shape.context * shape.head_size);
     for position in 0..shape.context {

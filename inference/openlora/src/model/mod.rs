@@ -1,4 +1,4 @@
-//! The llama family: its shape, its weights, and one step of a ragged batch.
+//! A model of one of the families: its shape, its weights, and one step of a ragged batch.
 
 mod cache;
 mod forward;
@@ -8,4 +8,4 @@ mod shape;
 pub(crate) use cache::Cache;
 pub(crate) use forward::{Part, Stage};
 pub(crate) use load::{Layer, Model};
-pub(crate) use shape::{Role, Shape};
+pub(crate) use shape::{Gate, Role, Shape, Turns};

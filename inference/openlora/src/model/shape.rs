@@ -36,7 +36,6 @@ pub(crate) struct Shape {
 
 /// What sets the families apart beside their sides.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(dead_code, reason = "the forward pass runs plain llamas only, until it reads these")]
 pub(crate) struct Family {
     /// Queries, keys and values have a bias: `attn_q.bias` and so on.
     pub(crate) biases: bool,
@@ -76,7 +75,6 @@ pub(crate) enum Gate {
 
 /// Layers that look back only so far.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(dead_code, reason = "the forward pass runs plain llamas only, until it reads these")]
 pub(crate) struct Window {
     /// Positions that a token sees, its own among them.
     pub(crate) positions: usize,
@@ -88,7 +86,6 @@ pub(crate) struct Window {
 
 impl Window {
     /// Whether the layer sees all positions.
-    #[allow(dead_code, reason = "the forward pass runs plain llamas only, until it asks")]
     pub(crate) fn sees_all(&self, layer: usize) -> bool {
         layer % self.period == self.period - 1
     }
