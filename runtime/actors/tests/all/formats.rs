@@ -67,6 +67,7 @@ fn quote(kit: &Kit) -> Quote {
         host_key: Kit::host_signer().public(),
         time: kit.now,
         expires_at: kit.now.plus_secs(30),
+        readiness: None,
     }
 }
 
