@@ -8,11 +8,13 @@
 //! Model files and adapters are untrusted: every number they state is checked before it is used.
 
 mod adapter;
+mod constrain;
 mod engine;
 mod failure;
 mod gguf;
 mod kernels;
 mod model;
+
 mod sampling;
 mod text;
 

@@ -38,7 +38,13 @@ fn jobs(seed: u64, adapters: &[Hash]) -> Vec<(Request, Option<Hash>)> {
         let text: String = (0..=random.below(90)).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
         let mut request = ask(&text, 1 + random.below(24) as u64);
         if random.below(2) == 1 {
-            request.sampling = Sampling { temperature_milli: 900, top_k: 20, top_p_milli: 950, seed: random.next() };
+            request.sampling = Sampling {
+                temperature_milli: 900,
+                top_k: 20,
+                top_p_milli: 950,
+                seed: random.next(),
+                ..Sampling::default()
+            };
         }
         (request, adapters.get(random.below(adapters.len() + 1)).copied())
     };
@@ -87,7 +93,7 @@ fn an_adapter_changes_the_answer_and_only_its_own() {
 fn a_seed_repeats_its_answer_and_another_gives_another() {
     let engine = engine(Settings::default());
     let drawn = |seed| {
-        let sampling = Sampling { temperature_milli: 1_000, top_k: 0, top_p_milli: 1_000, seed };
+        let sampling = Sampling { temperature_milli: 1_000, top_k: 0, top_p_milli: 1_000, seed, ..Sampling::default() };
         answer(&engine, Request { sampling, ..ask("hello", 30) }, None).text
     };
     assert_eq!(drawn(5), drawn(5));

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use agora_inference_api::{Ending, EngineError, Piece, Request};
+use agora_inference_api::{Ending, EngineError, Likelihood, Likelihoods, Piece, Request};
 use agora_types::{Code, Usage};
 
 use super::Doorbell;
 use super::stream::Writer;
 use crate::Settings;
 use crate::adapter::Adapter;
+use crate::constrain::Constraint;
 use crate::kernels::Pool;
 use crate::model::{Cache, Model, Part, Stage};
-use crate::sampling::Sampler;
+use crate::sampling::{Sampler, Scratch, nats};
 use crate::text::{Answer, Text};
 
 /// One answer in the making.
@@ -24,6 +25,9 @@ pub(super) struct Row {
     adapter: Option<Arc<Adapter>>,
     cache: Option<Cache>,
     sampler: Sampler,
+    constraint: Option<Constraint>,
+    /// How many alternatives are told beside each token, if likelihoods are.
+    likelihoods: Option<usize>,
     answer: Answer,
     usage: Usage,
     output_max: u64,
@@ -36,17 +40,20 @@ impl Row {
         tokens: Vec<u32>,
         request: Request,
         adapter: Option<Arc<Adapter>>,
+        constraint: Option<Constraint>,
         writer: Writer,
         context: usize,
     ) -> Self {
         let room = context.saturating_sub(tokens.len()) as u64;
         Self {
             usage: Usage { input: tokens.len() as u64, ..Usage::default() },
+            sampler: Sampler::new(request.sampling, &tokens),
             tokens,
             done: 0,
             adapter,
             cache: None,
-            sampler: Sampler::new(request.sampling),
+            constraint,
+            likelihoods: request.logprobs.map(|alternatives| alternatives as usize),
             answer: Answer::new(request.stops),
             output_max: request.output_max.min(room),
             writer,
@@ -60,20 +67,28 @@ impl Row {
     }
 
     /// Takes the logits behind its last token; false when the answer has ended.
-    fn take(&mut self, text: &Text, logits: &[f32]) -> bool {
-        let Some(token) = self.sampler.next(logits) else {
-            self.writer.end(Err(EngineError::new(Code::EngineNotFinite, "a logit of this answer")));
-            return false;
+    fn take(&mut self, text: &Text, logits: &[f32], scratch: &mut Scratch) -> bool {
+        let (token, is_whole) = match self.choose(text, logits, scratch) {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                self.writer.end(Err(error));
+                return false;
+            }
         };
         if text.is_end(token) {
             self.end(Ending::Stop);
             return false;
         }
+        let likelihoods = self.likelihoods.map(|alternatives| Box::new(likelihoods(text, logits, token, alternatives)));
         let (shown, stopped) = self.answer.push(text.bytes(token));
         self.usage.output = self.usage.output.saturating_add(1);
-        self.writer.push(Piece::Token { text: shown, usage: self.usage });
+        self.writer.push(Piece::Token { text: shown, usage: self.usage, likelihoods });
         if stopped {
             self.end(Ending::StopString);
+            return false;
+        }
+        if is_whole {
+            self.end(Ending::Stop);
             return false;
         }
         if self.usage.output >= self.output_max {
@@ -86,9 +101,29 @@ impl Row {
         true
     }
 
+    /// The next token, and whether the schema's document is whole with it.
+    fn choose(&mut self, text: &Text, logits: &[f32], scratch: &mut Scratch) -> Result<(u32, bool), EngineError> {
+        let mask = self.constraint.as_mut().map(Constraint::mask).transpose()?;
+        let token = self.sampler.next(logits, mask, scratch);
+        let token = token.ok_or_else(|| EngineError::new(Code::EngineNotFinite, "a logit of this answer"))?;
+        match &mut self.constraint {
+            Some(constraint) if !text.is_end(token) => Ok((token, constraint.take(token)?)),
+            Some(_) | None => Ok((token, false)),
+        }
+    }
+
     fn end(&mut self, ending: Ending) {
         let text = if ending == Ending::StopString { String::new() } else { self.answer.finish() };
         self.writer.end(Ok(Piece::End { text, ending, usage: self.usage }));
+    }
+}
+
+fn likelihoods(text: &Text, logits: &[f32], token: u32, alternatives: usize) -> Likelihoods {
+    let (chosen, top) = nats(logits, token, alternatives);
+    let named = |token, nats_micro| Likelihood::new(text.name(token), nats_micro);
+    Likelihoods {
+        chosen: named(token, chosen),
+        top: top.into_iter().map(|(token, nats_micro)| named(token, nats_micro)).collect(),
     }
 }
 
@@ -98,6 +133,7 @@ pub(super) struct Batch {
     text: Arc<Text>,
     pool: Pool,
     stage: Stage,
+    scratch: Scratch,
     rows: Vec<Row>,
     rows_max: usize,
     prompt_step: usize,
@@ -113,7 +149,8 @@ impl Batch {
         doorbell: Arc<Doorbell>,
     ) -> Self {
         let (rows_max, prompt_step) = (settings.rows_max.max(1), settings.prompt_step.max(1));
-        Self { model, text, pool, stage: Stage::default(), rows: Vec::new(), rows_max, prompt_step, doorbell }
+        let (stage, scratch) = (Stage::default(), Scratch::default());
+        Self { model, text, pool, stage, scratch, rows: Vec::new(), rows_max, prompt_step, doorbell }
     }
 
     /// Computes until the engine is dropped.
@@ -189,7 +226,7 @@ impl Batch {
         drop(parts);
         let mut ended = vec![false; self.rows.len()];
         for (at, logits) in drawing.into_iter().zip(logits.chunks_exact(self.model.shape.vocabulary)) {
-            ended[at] = !self.rows[at].take(&self.text, logits);
+            ended[at] = !self.rows[at].take(&self.text, logits, &mut self.scratch);
         }
         let mut ended = ended.into_iter();
         self.rows.retain(|_| !ended.next().unwrap_or(false));

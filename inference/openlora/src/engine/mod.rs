@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use agora_inference_api::{AdapterInfo, BaseInfo, Engine, EngineError, Job, Request, TokenStream};
 use agora_types::{Code, Hash};
 
 use crate::adapter::Adapter;
+use crate::constrain::{Constrainer, Constraint};
 use crate::failure::{bad_model, quoted};
 use crate::gguf::{Header, Reader};
 use crate::kernels::{Pool, Simd};
@@ -64,6 +65,8 @@ pub struct OpenLora {
     base: BaseInfo,
     settings: Settings,
     adapters: RwLock<BTreeMap<Hash, Arc<Adapter>>>,
+    /// Made for the first schema: it costs time and memory that many models never need.
+    constrainer: OnceLock<Result<Constrainer, EngineError>>,
     doorbell: Arc<Doorbell>,
     thread: Option<JoinHandle<()>>,
 }
@@ -121,7 +124,8 @@ impl OpenLora {
         let batch = Batch::new(Arc::clone(&model), Arc::clone(&text), pool, &settings, Arc::clone(&doorbell));
         let thread = std::thread::Builder::new().name("openlora".to_owned()).spawn(move || batch.run());
         let thread = Some(thread.map_err(failed)?);
-        Ok(Self { model, text, base, settings, adapters: RwLock::default(), doorbell, thread })
+        let (adapters, constrainer) = (RwLock::default(), OnceLock::new());
+        Ok(Self { model, text, base, settings, adapters, constrainer, doorbell, thread })
     }
 
     /// Loads an adapter in PEFT's form from its folder. Loading the same one again changes nothing but its name.
@@ -195,6 +199,14 @@ impl OpenLora {
         Ok(logits.chunks(shape.vocabulary).map(<[f32]>::to_vec).collect())
     }
 
+    /// The beginning of an answer by the request's schema, if it has one.
+    fn constraint(&self, request: &Request) -> Result<Option<Constraint>, EngineError> {
+        let Some(schema) = &request.schema else { return Ok(None) };
+        let make = || Constrainer::new(self.text.vocabulary(), |token| self.text.bytes(token), self.text.ends());
+        let constrainer = self.constrainer.get_or_init(make).as_ref().map_err(EngineError::clone)?;
+        constrainer.constraint(schema).map(Some)
+    }
+
     fn adapter(&self, hash: &Hash) -> Result<Arc<Adapter>, EngineError> {
         let adapters = self.adapters.read().unwrap_or_else(PoisonError::into_inner);
         adapters.get(hash).cloned().ok_or_else(|| unknown(hash))
@@ -233,14 +245,17 @@ impl Engine for OpenLora {
     }
 
     fn count(&self, request: &Request) -> Result<u64, EngineError> {
-        self.prompt(request).map(|tokens| tokens.len() as u64)
+        let tokens = self.prompt(request)?;
+        self.constraint(request)?;
+        Ok(tokens.len() as u64)
     }
 
     fn start(&self, job: Job) -> Result<Box<dyn TokenStream>, EngineError> {
         let tokens = self.prompt(&job.request)?;
         let adapter = job.adapter.map(|hash| self.adapter(&hash)).transpose()?;
+        let constraint = self.constraint(&job.request)?;
         let (writer, reader) = stream::pair(job.ahead_max, &self.doorbell);
-        let row = Row::new(tokens, job.request, adapter, writer, self.model.shape.context);
+        let row = Row::new(tokens, job.request, adapter, constraint, writer, self.model.shape.context);
         let mut desk = self.doorbell.desk();
         if desk.stopped {
             return Err(EngineError::new(Code::EngineStopped, "no thread computes"));

@@ -105,6 +105,18 @@ impl Text {
         self.ends.contains(&token)
     }
 
+    /// The tokens that end an answer.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = u32> {
+        self.ends.iter().copied()
+    }
+
+    /// What stands for a token where tokens are named: its bytes, or the name of a special one.
+    pub(crate) fn name(&self, token: u32) -> &[u8] {
+        let special =
+            || self.specials.iter().find(|special| special.1 == token).map_or(&[][..], |special| special.0.as_bytes());
+        Some(self.bytes(token)).filter(|bytes| !bytes.is_empty()).unwrap_or_else(special)
+    }
+
     /// The bytes that a token shows: none for special ones.
     pub(crate) fn bytes(&self, token: u32) -> &[u8] {
         self.bpe.bytes(token)
