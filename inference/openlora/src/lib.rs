@@ -14,7 +14,7 @@ mod failure;
 mod gguf;
 mod kernels;
 mod model;
-
+pub mod probe;
 mod sampling;
 mod text;
 

@@ -16,6 +16,11 @@ const NAME_PATTERNS_MAX: usize = 16;
 /// Highest bound of lengths and counts.
 const COUNT_MAX: u64 = 4_096;
 
+/// Most that the digits of a `multipleOf` say, whatever zeros stand around them, and most places between them and the point:
+/// the library's automaton has a state for each remainder and place.
+const STEP_MAX: u64 = 1_000;
+const STEP_PLACES_MAX: i64 = 20;
+
 /// Keywords whose value is a schema, a list of them, or an object of them.
 const ONE: [&str; 3] = ["items", "additionalItems", "additionalProperties"];
 const LISTS: [&str; 3] = ["prefixItems", "anyOf", "oneOf"];
@@ -60,6 +65,9 @@ impl<'a> Check<'a> {
             if keys.get(name).is_some_and(|count| count.as_u64().is_none_or(|count| count > COUNT_MAX)) {
                 return Err(format!("`{name}` is a whole number of at most {COUNT_MAX}"));
             }
+        }
+        if keys.get("multipleOf").is_some_and(|step| !is_plain_step(step)) {
+            return Err(format!("the digits of `multipleOf` are at most {STEP_MAX}, within {STEP_PLACES_MAX} places"));
         }
         // What the compiler intersects: each choice, each reference, and the plain keywords together.
         let mut operands = Vec::new();
@@ -144,6 +152,22 @@ impl<'a> Check<'a> {
     }
 }
 
+/// Whether a number has few digits besides zeros, and not too many of those.
+fn is_plain_step(step: &Value) -> bool {
+    let Value::Number(step) = step else { return false };
+    let text = step.to_string();
+    let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((&text, "0"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = format!("{whole}{fraction}");
+    let kept = digits.trim_end_matches('0');
+    let places = exponent.parse::<i64>().ok().and_then(|exponent| {
+        let dropped = i64::try_from(digits.len() - kept.len()).ok()?;
+        exponent.checked_add(dropped)?.checked_sub(i64::try_from(fraction.len()).ok()?)
+    });
+    kept.parse::<u64>().is_ok_and(|digits| digits <= STEP_MAX)
+        && places.is_some_and(|places| places.abs() <= STEP_PLACES_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -171,6 +195,17 @@ mod tests {
         let twice = json!({"$defs": {"node": node}, "allOf": [{"$ref": "#/$defs/node"}, {"$ref": "#/$defs/node"}]});
         assert!(check(&twice).unwrap_err().contains("contains itself"));
         assert_eq!(check(&json!({"properties": {"again": {"$ref": "#"}}})), Ok(()));
+    }
+
+    #[test]
+    fn steps_have_few_digits() {
+        let step = |text: &str| check(&serde_json::from_str(&format!(r#"{{"multipleOf":{text}}}"#)).unwrap()).is_ok();
+        for good in ["1", "0.01", "0.5", "25", "3600", "1000000", "1e-9", "0.001", "100.0", "7.25"] {
+            assert!(step(good), "{good}");
+        }
+        for bad in ["4097097.5", "999999937", "1.2345678e-9", "1e-300", "1e300", "0", "-2", "\"1\"", "null"] {
+            assert!(!step(bad), "{bad}");
+        }
     }
 
     #[test]
