@@ -10,10 +10,12 @@
 use std::time::Duration;
 
 mod adapter;
+mod constrain;
 mod engine;
 mod failure;
 mod gguf;
 mod model;
+pub mod probe;
 mod sampling;
 mod text;
 
