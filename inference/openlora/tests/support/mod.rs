@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
 
 pub(crate) mod peft;
+pub(crate) mod quantise;
 pub(crate) mod reference;
 pub(crate) mod tiny;
 

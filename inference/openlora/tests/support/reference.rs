@@ -2,13 +2,20 @@
 //! is itself held against an independent library's logits in `tests/logits.rs`.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::peft::{self, Tensors};
+use super::quantise::Encoded;
 
 /// A model's file, read without any care.
+#[derive(Clone)]
 pub(crate) struct File {
     bytes: Vec<u8>,
+    /// Where the metadata ends.
+    head: usize,
     tensors: BTreeMap<String, (Vec<usize>, u32, usize)>,
+    /// Tensors in another format than the file's.
+    replaced: BTreeMap<String, (u32, Rc<Encoded>)>,
 }
 
 struct Cursor<'a>(&'a [u8], usize);
@@ -55,6 +62,7 @@ impl File {
             let kind = cursor.u32();
             cursor.skip_value(kind);
         }
+        let head = cursor.1;
         let mut tensors = BTreeMap::new();
         for _ in 0..count {
             let name = cursor.text();
@@ -67,11 +75,55 @@ impl File {
         for tensor in tensors.values_mut() {
             tensor.2 += data;
         }
-        Self { bytes, tensors }
+        Self { bytes, head, tensors, replaced: BTreeMap::new() }
+    }
+
+    /// Names of the matrices.
+    pub(crate) fn matrices(&self) -> Vec<String> {
+        self.tensors.iter().filter(|(_, tensor)| tensor.0.len() == 2).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The length of a tensor's rows.
+    pub(crate) fn columns(&self, name: &str) -> usize {
+        self.tensors[name].0[0]
+    }
+
+    /// Puts a tensor into another format.
+    pub(crate) fn replace(&mut self, name: &str, format: u32, encoded: Encoded) {
+        self.replaced.insert(name.to_owned(), (format, Rc::new(encoded)));
+    }
+
+    /// The file with its replaced tensors.
+    pub(crate) fn gguf(&self) -> Vec<u8> {
+        let mut bytes = self.bytes[..self.head].to_vec();
+        let mut data = Vec::new();
+        for (name, (dimensions, format, start)) in &self.tensors {
+            data.resize(data.len().next_multiple_of(32), 0);
+            bytes.extend((name.len() as u64).to_le_bytes());
+            bytes.extend(name.as_bytes());
+            bytes.extend((dimensions.len() as u32).to_le_bytes());
+            bytes.extend(dimensions.iter().flat_map(|side| (*side as u64).to_le_bytes()));
+            let (format, tensor) = match self.replaced.get(name) {
+                Some((format, encoded)) => (*format, encoded.bytes.as_slice()),
+                None => {
+                    assert_eq!(*format, 0, "only plain vectors stay as they are");
+                    (0, &self.bytes[*start..][..4 * dimensions.iter().product::<usize>()])
+                }
+            };
+            bytes.extend(format.to_le_bytes());
+            bytes.extend((data.len() as u64).to_le_bytes());
+            data.extend(tensor);
+        }
+        bytes.resize(bytes.len().next_multiple_of(32), 0);
+        bytes.extend(data);
+        bytes
     }
 
     /// A tensor as numbers.
     pub(crate) fn numbers(&self, name: &str) -> Vec<f32> {
+        if let Some((_, encoded)) = self.replaced.get(name) {
+            return encoded.numbers.clone();
+        }
         let (dimensions, kind, start) = &self.tensors[name];
         let count: usize = dimensions.iter().product();
         let bytes = &self.bytes[*start..];
