@@ -11,6 +11,22 @@ use support::folder::{self, Folder, TEMPLATE};
 #[derive(Deserialize)]
 struct Data {
     families: Vec<Family>,
+    gemma: Vec<Prompt>,
+}
+
+/// The likeliest tokens of the real Gemma 3 270M.
+#[derive(Deserialize)]
+struct Prompt {
+    text: String,
+    ids: Vec<u32>,
+    top: Vec<Top>,
+}
+
+#[derive(Deserialize)]
+struct Top {
+    at: usize,
+    tokens: Vec<usize>,
+    logits: Vec<f32>,
 }
 
 #[derive(Deserialize)]
@@ -182,4 +198,29 @@ fn progress_ends_at_the_size_of_the_folder() {
         .unwrap();
     assert!(last.is_sorted() && last.iter().all(|(_, total)| *total == size));
     assert_eq!(last.last().unwrap().0, size);
+}
+
+/// `AGORA_GEMMA` names it: the GGUF that `tests/data/families.py` reads, or a folder of the same weights.
+#[test]
+#[ignore = "needs a model that is not ours to ship"]
+fn the_real_gemma_says_what_an_independent_library_says() {
+    let path = std::env::var_os("AGORA_GEMMA").expect("AGORA_GEMMA names a file or folder");
+    let start = std::time::Instant::now();
+    let engine = folder::load(path.as_ref(), None).unwrap();
+    println!("loaded in {:?}, {} MB of weights", start.elapsed(), engine.weights_size() >> 20);
+    let data: Data = serde_json::from_str(include_str!("data/families.json")).unwrap();
+    let (mut furthest, mut same, mut all) = (0.0_f32, 0, 0);
+    for prompt in data.gemma {
+        assert_eq!(engine.encode(&prompt.text), prompt.ids[1..]);
+        let rows = engine.logits(&prompt.ids, None).unwrap();
+        for Top { at, tokens, logits } in prompt.top {
+            let row = &rows[at];
+            let best = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+            (same, all) = (same + usize::from(best == Some(tokens[0])), all + 1);
+            furthest =
+                tokens.iter().zip(&logits).map(|(token, logit)| (row[*token] - logit).abs()).fold(furthest, f32::max);
+        }
+    }
+    println!("the likeliest token is the same at {same} of {all} places, the furthest logit off by {furthest}");
+    assert!(same * 10 >= all * 9 && furthest < 1.0);
 }

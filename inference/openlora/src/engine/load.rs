@@ -1,7 +1,7 @@
 //! Reads a base model: from a GGUF, or from a folder that says the same.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use agora_inference_api::EngineError;
@@ -10,7 +10,7 @@ use agora_types::{Code, Hash};
 
 use crate::failure::{bad_model, quoted};
 use crate::folder::Folder;
-use crate::gguf::{Header, Reader};
+use crate::gguf::{Header, Reader, buffered};
 use crate::model::{Model, Parts, Shape};
 use crate::text::Text;
 use crate::{Loading, Settings};
@@ -27,7 +27,7 @@ pub(super) struct Base {
 }
 
 /// A model's file and its size.
-pub(super) fn open(path: &Path) -> Result<(File, u64), EngineError> {
+pub(super) fn open(path: &Path) -> Result<(BufReader<File>, u64), EngineError> {
     let missing =
         |error: std::io::Error| EngineError::new(Code::EngineFileMissing, format!("{}: {error}", path.display()));
     let file = File::open(path).map_err(missing)?;
@@ -35,7 +35,7 @@ pub(super) fn open(path: &Path) -> Result<(File, u64), EngineError> {
     if !found.is_file() {
         return Err(EngineError::new(Code::EngineFileMissing, format!("{} is not a file", path.display())));
     }
-    Ok((file, found.len()))
+    Ok((buffered(file), found.len()))
 }
 
 /// Reads a GGUF of `size` bytes.

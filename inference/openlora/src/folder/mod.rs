@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::Loading;
 use crate::failure::{bad_model, quoted, unsupported};
-use crate::gguf::{Header, Reader};
+use crate::gguf::{Header, Reader, buffered};
 use crate::model::{Parts, Shape};
 use crate::safetensors::Bounds;
 use config::Config;
@@ -197,7 +197,7 @@ impl Folder {
                 return (Err(error.clone()), Err(error.clone()));
             }
             let mut file = match self.file(name) {
-                Ok(file) => file,
+                Ok(file) => buffered(file),
                 Err(error) => return (Err(error.clone()), Err(error)),
             };
             let mut tell = |loading: Loading| {

@@ -10,7 +10,7 @@ use agora_inference_api::EngineError;
 use crate::failure::{bad_model, quoted, unsupported};
 
 pub(crate) use block::Format;
-pub(crate) use reader::Reader;
+pub(crate) use reader::{Reader, buffered};
 
 const TENSORS_MAX: u64 = 16_384;
 const ENTRIES_MAX: u64 = 4_096;
