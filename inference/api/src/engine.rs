@@ -5,9 +5,13 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use agora_types::{Address, Code, Hash, Usage};
+use minicbor::{Decode, Encode};
 use serde::Serialize;
 
-use crate::Request;
+use crate::{LOGPROBS_MAX, Request};
+
+/// Most bytes of a token that a likelihood names; longer ones are cut.
+pub const LIKELIHOOD_TOKEN_MAX: usize = 128;
 
 /// An answer that is still on its way.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
@@ -110,6 +114,46 @@ pub enum Ending {
     Length,
 }
 
+/// How likely the model held one token to be, before penalty, schema, temperature and cuts.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Likelihood {
+    /// The token's bytes, at most [`LIKELIHOOD_TOKEN_MAX`], which may be a part of a character; the name of one that shows
+    /// nothing.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub token: Vec<u8>,
+    /// Minus the natural logarithm of its probability, in millionths. At the most there can be it counts as impossible.
+    #[n(1)]
+    pub nats_micro: u32,
+}
+
+/// What the model held likely at the place of one token.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Likelihoods {
+    /// The token that was chosen.
+    #[n(0)]
+    pub chosen: Likelihood,
+    /// The likeliest tokens, the likeliest first, at most [`LOGPROBS_MAX`]; the chosen one may be among them.
+    #[n(1)]
+    pub top: Vec<Likelihood>,
+}
+
+impl Likelihood {
+    /// Of a token, cut to its bound.
+    pub fn new(token: &[u8], nats_micro: u32) -> Self {
+        Self { token: token[..token.len().min(LIKELIHOOD_TOKEN_MAX)].to_vec(), nats_micro }
+    }
+}
+
+impl Likelihoods {
+    /// Whether every bound is kept.
+    pub fn is_bounded(&self) -> bool {
+        let short = |likelihood: &Likelihood| likelihood.token.len() <= LIKELIHOOD_TOKEN_MAX;
+        self.top.len() <= LOGPROBS_MAX as usize && short(&self.chosen) && self.top.iter().all(short)
+    }
+}
+
 /// One step of an answer. Usage is that since the answer began; the engine's own count, which is billed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
@@ -120,6 +164,8 @@ pub enum Piece {
         text: String,
         /// Tokens so far, this one included.
         usage: Usage,
+        /// Where the request asks for them.
+        likelihoods: Option<Box<Likelihoods>>,
     },
     /// The answer is whole.
     End {
@@ -160,7 +206,7 @@ pub trait Engine: Send + Sync {
         Readiness { hot: true, hot_ms: 0, cold_ms: 0 }
     }
 
-    /// Tokens of the rendered prompt. Quick; checks every bound of the request.
+    /// Tokens of the rendered prompt. Quick; checks every bound of the request, and that its schema can be served.
     ///
     /// # Errors
     /// `engine.bad_request`, `engine.context_exceeded`.

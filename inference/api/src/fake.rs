@@ -4,9 +4,13 @@ use std::collections::VecDeque;
 
 use agora_types::{Canonical as _, Code, Hash, Usage};
 
-use crate::{AdapterInfo, BaseInfo, Ending, Engine, EngineError, Job, Pending, Piece, Request, TokenStream};
+use crate::{
+    AdapterInfo, BaseInfo, Ending, Engine, EngineError, Job, Likelihood, Likelihoods, Pending, Piece, Request,
+    TokenStream,
+};
 
-/// Answers each request with the words of its last message, over and over, up to `output_max` tokens.
+/// Answers each request with the words of its last message, over and over, up to `output_max` tokens. It heeds no schema,
+/// and holds each word to be as likely as it is long.
 #[derive(Debug, Clone)]
 pub struct FakeEngine {
     base: BaseInfo,
@@ -60,11 +64,20 @@ impl Engine for FakeEngine {
         let mut usage = Usage { input, ..Usage::default() };
         for text in Self::answer(&job.request) {
             usage.output += 1;
-            pieces.push_back(Piece::Token { text, usage });
+            let likelihoods = job.request.logprobs.map(|alternatives| Box::new(likelihoods(&text, alternatives)));
+            pieces.push_back(Piece::Token { text, usage, likelihoods });
         }
         pieces.push_back(Piece::End { text: String::new(), ending: Ending::Length, usage });
         Ok(Box::new(Script(pieces)))
     }
+}
+
+fn likelihoods(word: &str, alternatives: u32) -> Likelihoods {
+    let length = u32::try_from(word.len()).unwrap_or(u32::MAX);
+    let chosen = Likelihood::new(word.as_bytes(), length);
+    let other = |number: u32| Likelihood::new(format!("other-{number} ").as_bytes(), number);
+    let top = std::iter::once(chosen.clone()).chain((1..alternatives).map(|at| other(length.saturating_add(at))));
+    Likelihoods { top: top.take(alternatives as usize).collect(), chosen }
 }
 
 struct Script(VecDeque<Piece>);

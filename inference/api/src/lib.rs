@@ -8,7 +8,12 @@ mod engine;
 mod fake;
 mod request;
 
-pub use engine::{AdapterInfo, BaseInfo, Ending, Engine, EngineError, Job, Pending, Piece, Readiness, TokenStream};
+pub use engine::{
+    AdapterInfo, BaseInfo, Ending, Engine, EngineError, Job, LIKELIHOOD_TOKEN_MAX, Likelihood, Likelihoods, Pending,
+    Piece, Readiness, TokenStream,
+};
 #[cfg(feature = "fake")]
 pub use fake::FakeEngine;
-pub use request::{MESSAGES_MAX, Message, REQUEST_SIZE_MAX, Request, Role, STOPS_MAX, Sampling};
+pub use request::{
+    LOGPROBS_MAX, MESSAGES_MAX, Message, REQUEST_SIZE_MAX, Request, Role, SCHEMA_SIZE_MAX, STOPS_MAX, Sampling,
+};

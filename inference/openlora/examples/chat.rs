@@ -13,7 +13,7 @@ fn read(mut stream: Box<dyn TokenStream>, show: bool) -> (u64, Option<Instant>) 
     let (mut tokens, mut first) = (0, None);
     while let Some(piece) = block_on(stream.next()).unwrap_or_else(|error| panic!("{error}")) {
         let (text, usage) = match piece {
-            Piece::Token { text, usage } | Piece::End { text, usage, .. } => (text, usage),
+            Piece::Token { text, usage, .. } | Piece::End { text, usage, .. } => (text, usage),
         };
         tokens = usage.output;
         first = first.or_else(|| Some(Instant::now()));

@@ -4,11 +4,14 @@
 //! Everything goes the way a caller's answers go: rendered prompts, the batch, sampling, streams. Each call pays as
 //! somebody else, so that no prompt is found again.
 
+use std::cell::Cell;
+use std::hint::black_box;
 use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use agora_inference_api::{Engine as _, Job, Piece, Request, TokenStream};
+use agora_kernels::Pool;
 use agora_openlora::{OpenLora, Settings};
 use agora_types::{Address, Hash};
 use futures::executor::block_on;
@@ -20,12 +23,14 @@ use serde_json::{Value, json};
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Ask {
-    Load { model: PathBuf, threads: usize, context: usize, streams: usize },
+    Load { model: PathBuf, threads: usize, context: usize, streams: usize, adapters_size: Option<usize> },
     Adapters { paths: Vec<PathBuf> },
     Prompt { count: usize, seed: u64 },
     Prefill { prompt: String, adapter: Option<usize> },
     Decode { streams: Vec<Stream>, steps: u64 },
     First { prompt: String, adapter: Option<usize>, load: Option<PathBuf> },
+    Crowd { prompts: Vec<String>, adapters: usize, streams: usize, requests: u64, steps: u64 },
+    Reading { threads: usize, size: usize },
     Memory,
     Quit,
 }
@@ -65,14 +70,14 @@ impl Worker {
         let begun = Instant::now();
         let seconds = || begun.elapsed().as_secs_f64();
         Ok(match ask {
-            Ask::Load { model, threads, context, streams } => {
+            Ask::Load { model, threads, context, streams, adapters_size } => {
                 let settings = Settings {
                     threads,
                     rows_max: streams,
                     queue_max: 4 * streams,
                     context_max: context,
                     prompt_step: 512,
-                    adapters_max: 4_096,
+                    adapters_size_max: adapters_size.unwrap_or(Settings::default().adapters_size_max),
                     ..Settings::default()
                 };
                 let engine = OpenLora::load(&model, None, settings, &mut |_| {})?;
@@ -111,6 +116,10 @@ impl Worker {
                 first(&mut stream)?;
                 json!({ "seconds": begun.elapsed().as_secs_f64() })
             }
+            Ask::Crowd { prompts, adapters, streams, requests, steps } => {
+                self.crowd(&prompts, adapters, streams, requests, steps)?
+            }
+            Ask::Reading { threads, size } => json!({ "bytes_s": reading(threads, size)? }),
             Ask::Memory => json!({ "rss": memory("VmRSS:"), "peak": memory("VmHWM:") }),
             Ask::Quit => Value::Null,
         })
@@ -135,6 +144,10 @@ impl Worker {
             }
             if tokens.len() > count {
                 return Err(format!("no prompt of {count} tokens").into());
+            }
+            if count - tokens.len() <= 4 {
+                text.push('.');
+                continue;
             }
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             text.push(' ');
@@ -185,6 +198,93 @@ impl Worker {
         let shortest = times.iter().map(Vec::len).min();
         Ok(json!({ "seconds": until.duration_since(*begun).as_secs_f64(), "count": count, "shortest": shortest }))
     }
+}
+
+impl Worker {
+    /// Requests whose adapters are drawn by Zipf's law out of the first `adapters`, as many at once as there are streams:
+    /// tokens a second, and how many of the adapters are resident afterwards.
+    fn crowd(
+        &self,
+        prompts: &[String],
+        adapters: usize,
+        streams: usize,
+        requests: u64,
+        steps: u64,
+    ) -> Result<Value, Failure> {
+        let engine = self.engine()?;
+        let sums: Vec<f64> = (1..=adapters)
+            .scan(0.0, |sum, rank| {
+                *sum += 1.0 / rank as f64;
+                Some(*sum)
+            })
+            .collect();
+        let total = sums.last().copied().ok_or("at least one adapter")?;
+        let left = Cell::new(requests);
+        let state = Cell::new(1_u64);
+        let tokens = Cell::new(0_u64);
+        let draw = || {
+            state.set(state.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+            let fraction = (state.get() >> 11) as f64 / (1_u64 << 53) as f64 * total;
+            sums.partition_point(|sum| *sum < fraction).min(adapters - 1)
+        };
+        let one = |number: usize| {
+            let (left, tokens, draw) = (&left, &tokens, &draw);
+            async move {
+                while left.get() > 0 {
+                    left.set(left.get() - 1);
+                    let mut bytes = [0xFF; 20];
+                    bytes[..8].copy_from_slice(&left.get().to_be_bytes());
+                    let request = Request::ask(prompts[number % prompts.len()].as_str(), steps);
+                    let (adapter, payer) = (Some(self.adapters[draw()]), Some(Address::new(bytes)));
+                    let Ok(mut stream) = engine.start(Job { adapter, payer, ..Job::new(request, 4_096) }) else {
+                        return Err("a request was refused");
+                    };
+                    loop {
+                        match stream.next().await {
+                            Ok(Some(Piece::Token { .. })) => {}
+                            Ok(Some(Piece::End { usage, .. })) => {
+                                tokens.set(tokens.get() + usage.input + usage.output);
+                            }
+                            Ok(None) => break,
+                            Err(_) => return Err("an answer failed"),
+                        }
+                    }
+                }
+                Ok(())
+            }
+        };
+        let begun = Instant::now();
+        for result in block_on(join_all((0..streams).map(one))) {
+            result?;
+        }
+        let resident = engine.adapters().iter().filter(|adapter| adapter.resident).count();
+        Ok(json!({ "seconds": begun.elapsed().as_secs_f64(), "count": tokens.get(), "resident": resident }))
+    }
+}
+
+/// Bytes a second that so many threads read from memory of this size together: the median of some rounds.
+fn reading(threads: usize, size: usize) -> Result<f64, Failure> {
+    let mut pool = Pool::new(threads)?;
+    let words: Vec<u64> = vec![1; size / 8];
+    let tasks = threads * 8;
+    let mut rounds: Vec<f64> = (0..15)
+        .map(|_| {
+            let begun = Instant::now();
+            pool.run(tasks, &|task| {
+                let part = words.len() / tasks;
+                let mut sums = [0_u64; 64];
+                for chunk in words[task * part..][..part].as_chunks::<64>().0 {
+                    for (sum, word) in sums.iter_mut().zip(chunk) {
+                        *sum |= word;
+                    }
+                }
+                black_box(sums);
+            });
+            size as f64 / begun.elapsed().as_secs_f64()
+        })
+        .collect();
+    rounds.sort_by(f64::total_cmp);
+    Ok(rounds[rounds.len() / 2])
 }
 
 /// Waits for the first token.

@@ -10,11 +10,13 @@
 use std::time::Duration;
 
 mod adapter;
+mod constrain;
 mod engine;
 mod failure;
 mod folder;
 mod gguf;
 mod model;
+pub mod probe;
 mod safetensors;
 mod sampling;
 mod text;

@@ -42,7 +42,7 @@ fn answers_with_and_without_adapters_are_the_same_in_company() {
         engine.load_adapter("random", &folder).unwrap().hash
     };
     let (one, two) = (load(1), load(2));
-    let drawn = Sampling { temperature_milli: 800, top_k: 50, top_p_milli: 900, seed: 3 };
+    let drawn = Sampling { temperature_milli: 800, top_k: 50, top_p_milli: 900, seed: 3, ..Sampling::default() };
     let jobs = [
         (Request::ask("Hello!", 10), None),
         (Request::ask("Hello!", 10), Some(one)),

@@ -38,7 +38,13 @@ fn jobs(seed: u64, count: usize, adapters: &[Hash]) -> Vec<(Request, Option<Hash
         let text: String = (0..=random.below(90)).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
         let mut request = ask(&text, 1 + random.below(24) as u64);
         if random.below(2) == 1 {
-            request.sampling = Sampling { temperature_milli: 900, top_k: 20, top_p_milli: 950, seed: random.next() };
+            request.sampling = Sampling {
+                temperature_milli: 900,
+                top_k: 20,
+                top_p_milli: 950,
+                seed: random.next(),
+                ..Sampling::default()
+            };
         }
         (request, adapters.get(random.below(adapters.len() + 1)).copied())
     };
@@ -112,7 +118,8 @@ fn in_two_hundred_random_mixes_every_answer_is_the_one_given_alone() {
             let Some(Piece::End { ending, usage, .. }) = last else { panic!("an answer ends with its end") };
             found += usage.cached;
             let prompt = usage.input + usage.cached;
-            let whole = Whole { text, tokens: usage.output as usize, ending, prompt };
+            let tokens = usage.output as usize;
+            let whole = Whole { text, tokens, ending, prompt, likelihoods: Vec::new() };
             assert_eq!(whole, alone[*at], "mix {mix}, seed {seed}");
         }
     }
@@ -228,7 +235,7 @@ fn an_adapter_changes_the_answer_and_only_its_own() {
 fn a_seed_repeats_its_answer_and_another_gives_another() {
     let engine = engine(Settings::default());
     let drawn = |seed| {
-        let sampling = Sampling { temperature_milli: 1_000, top_k: 0, top_p_milli: 1_000, seed };
+        let sampling = Sampling { temperature_milli: 1_000, top_k: 0, top_p_milli: 1_000, seed, ..Sampling::default() };
         answer(&engine, Request { sampling, ..ask("hello", 30) }, None).text
     };
     assert_eq!(drawn(5), drawn(5));

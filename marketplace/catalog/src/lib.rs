@@ -6,4 +6,4 @@ mod quote;
 
 pub use book::Quotes;
 pub use listing::{DatanetPart, Listing, ListingHost, find};
-pub use quote::{QUOTE_LIFE_MAX_S, Quote, TokenCaps};
+pub use quote::{QUOTE_LIFE_MAX_S, Quote, Readiness, TokenCaps};

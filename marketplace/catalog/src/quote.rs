@@ -32,6 +32,21 @@ impl TokenCaps {
     }
 }
 
+/// How soon the answer can begin, as the host sees it; a hint, not a promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
+#[cbor(map)]
+pub struct Readiness {
+    /// Whether the adapter is in memory.
+    #[n(0)]
+    pub hot: bool,
+    /// Milliseconds if it still is when the call begins.
+    #[n(1)]
+    pub hot_ms: u64,
+    /// Milliseconds if it must be loaded first.
+    #[n(2)]
+    pub cold_ms: u64,
+}
+
 /// A quote, signed by the host's receipt key. It binds payer, request, listing and price, for one call.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
 #[cbor(map)]
@@ -75,6 +90,9 @@ pub struct Quote {
     /// Last moment to open the call, at most 30 seconds after `time`.
     #[n(12)]
     pub expires_at: Timestamp,
+    /// How soon the answer can begin.
+    #[n(13)]
+    pub readiness: Option<Readiness>,
 }
 
 impl Canonical for Quote {

@@ -57,6 +57,7 @@ fn quote(n: u8, payer: u8) -> Quote {
         host_key: signer().public(),
         time: at(0),
         expires_at: at(30),
+        readiness: None,
     }
 }
 
@@ -80,6 +81,9 @@ fn listings_and_quotes_keep_their_bytes_and_are_described_by_their_schemas() {
     assert_eq!(Listing::from_bytes(&listing.to_bytes()), Ok(listing.clone()));
     let quote = quote(1, 9);
     golden("quote", include_str!("../cddl/quote.cddl"), &quote.to_bytes());
+    let readiness = Some(Readiness { hot: false, hot_ms: 40, cold_ms: 90 });
+    let ready = Quote { readiness, ..quote.clone() };
+    golden("quote-ready", include_str!("../cddl/quote.cddl"), &ready.to_bytes());
     let signed = Signed::sign(quote, &signer());
     assert_eq!(Signed::from_bytes(&signed.to_bytes()), Ok(signed));
     assert_eq!(listing.check(), Ok(()));

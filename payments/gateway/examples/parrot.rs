@@ -81,7 +81,7 @@ impl Completion for Saying {
             tokio::time::sleep(Duration::from_millis(100)).await;
             if let Some(word) = self.words.pop_front() {
                 self.said += 1;
-                return Ok(Piece::Text(word));
+                return Ok(Piece::text(word));
             }
             let charge = Amount::from_atoms(u128::from(self.said));
             let receipt = ReceiptRef {

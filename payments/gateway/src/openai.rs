@@ -193,12 +193,12 @@ async fn write(
     };
     let written = match collected {
         Err(failure) => Err(failure),
-        Ok((text, ended)) => {
-            let body = shape.whole(&text, &ended).to_string().into_bytes();
+        Ok(whole) => {
+            let body = shape.whole(&whole).to_string().into_bytes();
             let kept = Kept { status: 200, content_type: "application/json".to_owned(), body };
             // Paid work is handed out whether or not it could be kept for a repeat.
             drop(completion.keep(kept.clone()).await);
-            Ok((kept, ended))
+            Ok((kept, whole.ended))
         }
     };
     // It has ended by the time the client hears of it, so that the next call finds its channel free.

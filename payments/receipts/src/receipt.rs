@@ -53,6 +53,53 @@ pub struct Decoding {
     /// The cap that the quote set.
     #[n(4)]
     pub output_max: u64,
+    /// Thousandths of the likeliest token's probability; 0, which is left out: all tokens.
+    #[cbor(n(5), skip_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub min_p_milli: u32,
+    /// The repetition penalty in thousandths; 1000, which is left out: none.
+    #[cbor(n(6), with = "penalty", has_nil)]
+    #[serde(default = "penalty::none", skip_serializing_if = "penalty::is_nil")]
+    pub repetition_milli: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as minicbor and serde call it")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// A repetition penalty, left out where it is none: receipts that were signed before there was one keep their bytes.
+mod penalty {
+    use minicbor::decode::Error as DecodeError;
+    use minicbor::encode::{Error as EncodeError, Write};
+    use minicbor::{Decoder, Encoder};
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "as minicbor calls it")]
+    pub(super) fn encode<C, W: Write>(
+        milli: &u32,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), EncodeError<W::Error>> {
+        encoder.u32(*milli).map(drop)
+    }
+
+    pub(super) fn decode<C>(decoder: &mut Decoder<'_>, _: &mut C) -> Result<u32, DecodeError> {
+        decoder.u32()
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "as minicbor calls it")]
+    pub(super) fn nil() -> Option<u32> {
+        Some(none())
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "as minicbor and serde call it")]
+    pub(super) fn is_nil(milli: &u32) -> bool {
+        *milli == none()
+    }
+
+    pub(super) fn none() -> u32 {
+        1_000
+    }
 }
 
 /// A datanet version that taught the model.

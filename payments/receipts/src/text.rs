@@ -164,15 +164,21 @@ fn attribution(f: &mut fmt::Formatter<'_>, attribution: &Attribution) -> fmt::Re
 
 impl fmt::Display for Decoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milli = |n: u32| format!("{}.{:03}", n / 1_000, n % 1_000);
         if self.temperature_milli == 0 {
             write!(f, "greedy")?;
         } else {
-            let milli = |n: u32| format!("{}.{:03}", n / 1_000, n % 1_000);
             write!(f, "temperature {}, top-p {}", milli(self.temperature_milli), milli(self.top_p_milli))?;
             if self.top_k > 0 {
                 write!(f, ", top-k {}", self.top_k)?;
             }
+            if self.min_p_milli > 0 {
+                write!(f, ", min-p {}", milli(self.min_p_milli))?;
+            }
             write!(f, ", seed {}", self.seed)?;
+        }
+        if self.repetition_milli != 1_000 {
+            write!(f, ", repetition penalty {}", milli(self.repetition_milli))?;
         }
         write!(f, ", at most {} tokens", self.output_max)
     }

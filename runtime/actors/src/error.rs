@@ -61,7 +61,11 @@ impl From<CallError> for AgentError {
 
 impl From<EngineError> for CallError {
     fn from(error: EngineError) -> Self {
-        Self { code: error.code, what: error.what }
+        let what = match error.retry_ms {
+            Some(wait) => format!("{}; try again in about {wait} ms", error.what),
+            None => error.what,
+        };
+        Self { code: error.code, what }
     }
 }
 

@@ -17,6 +17,7 @@ use agora_economy::ports::bus::frame::{Body, Chunk, Failed, NeedVoucher, Open};
 use agora_economy::ports::ledger::Ledger;
 use agora_economy::ports::log::call_key;
 use agora_economy::ports::state::{Journal, Table, VALUE_MAX, Write};
+use agora_inference_api::Likelihoods;
 use agora_receipts::Receipt;
 use agora_receipts::receipt::commit;
 use agora_types::authorization::Single;
@@ -144,6 +145,8 @@ pub enum Arrived {
         text: String,
         /// Tokens in it.
         tokens: u64,
+        /// How likely its token was, where the request asks for it. The host's word: no receipt covers it.
+        likelihoods: Option<Box<Likelihoods>>,
     },
     /// The end, with the verified receipt.
     Receipt(Box<Signed<Receipt>>),
@@ -590,7 +593,7 @@ impl Purchase {
             self.line.send(Body::Credit(through)).await?;
         }
         let text = String::from_utf8_lossy(&chunk.data).into_owned();
-        Ok(Some(Arrived::Text { seq: chunk.seq, text, tokens }))
+        Ok(Some(Arrived::Text { seq: chunk.seq, text, tokens, likelihoods: chunk.likelihoods }))
     }
 
     /// Signs what the host asks for, but never more than one window beyond what arrived.

@@ -164,8 +164,15 @@ pub async fn credit_stops_the_sender(bus: &dyn Bus) {
     while received.len() < 50 {
         while let Ok(seq) = sending.take() {
             let data = vec![b'.'; 8];
-            let chunk =
-                Chunk { seq, tokens_in: 1, tokens_out: seq, tokens_hidden: 0, spent_cumulative: Amount::ZERO, data };
+            let chunk = Chunk {
+                seq,
+                tokens_in: 1,
+                tokens_out: seq,
+                tokens_hidden: 0,
+                spent_cumulative: Amount::ZERO,
+                data,
+                likelihoods: None,
+            };
             let bytes = Frame::new(stream, Body::Chunk(chunk)).to_wire().expect("a frame");
             bus.publish(&buyer, None, &bytes).await.expect("publish");
             sent += 1;

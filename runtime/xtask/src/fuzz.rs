@@ -22,7 +22,7 @@ use crate::guests;
 use crate::needs::{self, Need};
 
 /// The fuzz crates, each a workspace of its own.
-const CRATES: &[&str] = &["payments/x402/fuzz", "payments/gateway/fuzz"];
+const CRATES: &[&str] = &["payments/x402/fuzz", "payments/gateway/fuzz", "inference/openlora/fuzz"];
 
 /// How it is run.
 #[derive(Args)]

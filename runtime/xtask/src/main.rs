@@ -45,7 +45,8 @@ enum Chore {
     /// Run pinned stock clients of x402 and OpenAI against a real node.
     Interop(interop::Choice),
     /// Measure against a peer in the same run, and say which goals are met.
-    Bench(bench::Choice),
+    #[command(subcommand)]
+    Bench(bench::What),
     /// Feed every reader of what strangers send with libFuzzer.
     Fuzz(fuzz::Choice),
     /// Check layers, purity, the map in runtime/ARCHITECTURE.md and the top level.
@@ -68,7 +69,7 @@ fn main() -> anyhow::Result<()> {
             guests::run(&root)?.iter().for_each(|line| println!("{line}"));
             Ok(())
         }
-        Chore::Bench(choice) => bench::run(&root, &choice),
+        Chore::Bench(what) => bench::run(&root, &what),
         Chore::Fuzz(choice) => fuzz::run(&root, &choice),
         Chore::Interop(choice) => interop::run(&root, &choice).map(|line| println!("{line}")),
         Chore::Tidy => tidy::run(&root),

@@ -40,6 +40,7 @@ const LAYERS: &[(&str, u8)] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("redb", &["payments/store"]),
     ("wasmtime", &["sandbox/wasm"]),
+    ("llguidance", &["inference/openlora"]),
     ("minijinja", &["inference/openlora"]),
     ("kameo", &["runtime/actors"]),
     ("async-nats", &[]),

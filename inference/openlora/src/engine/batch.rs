@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use agora_inference_api::{Ending, EngineError, Piece, Request};
+use agora_inference_api::{Ending, EngineError, Likelihood, Likelihoods, Piece, Request};
 use agora_kernels::{PAGE, Page, Pool};
 use agora_types::{Code, Hash, Usage};
 
@@ -14,8 +14,9 @@ use super::prefixes::Prefixes;
 use super::stream::Writer;
 use crate::Settings;
 use crate::adapter::{Adapter, Found, Ticket};
+use crate::constrain::Constraint;
 use crate::model::{Cache, Model, Part, Stage};
-use crate::sampling::Sampler;
+use crate::sampling::{Sampler, Scratch, nats};
 use crate::text::{Answer, Text};
 
 /// The share of a new measurement in a running mean.
@@ -42,6 +43,9 @@ pub(super) struct Row {
     /// The name of its last full page, and how many it has.
     full: (Hash, usize),
     sampler: Sampler,
+    constraint: Option<Constraint>,
+    /// How many alternatives are told beside each token, if likelihoods are.
+    likelihoods: Option<usize>,
     answer: Answer,
     usage: Usage,
     output_max: u64,
@@ -53,7 +57,7 @@ impl Row {
     pub(super) fn new(
         tokens: Vec<u32>,
         request: Request,
-        ticket: Option<Ticket>,
+        (ticket, constraint): (Option<Ticket>, Option<Constraint>),
         (payer, wait_max): (Payer, Option<Duration>),
         writer: Writer,
         context: usize,
@@ -61,6 +65,7 @@ impl Row {
         let room = context.saturating_sub(tokens.len()) as u64;
         Self {
             usage: Usage { input: tokens.len() as u64, ..Usage::default() },
+            sampler: Sampler::new(request.sampling, &tokens),
             tokens,
             done: 0,
             full: (Prefixes::start(ticket.as_ref().map(Ticket::hash), payer), 0),
@@ -69,7 +74,8 @@ impl Row {
             payer,
             deadline: wait_max.and_then(|wait| Instant::now().checked_add(wait)),
             cache: Cache::default(),
-            sampler: Sampler::new(request.sampling),
+            constraint,
+            likelihoods: request.logprobs.map(|alternatives| alternatives as usize),
             answer: Answer::new(request.stops),
             output_max: request.output_max.min(room),
             writer,
@@ -143,20 +149,28 @@ impl Row {
     }
 
     /// Takes the logits behind its last token; false when the answer has ended.
-    fn take(&mut self, text: &Text, logits: &[f32]) -> bool {
-        let Some(token) = self.sampler.next(logits) else {
-            self.writer.end(Err(EngineError::new(Code::EngineNotFinite, "a logit of this answer")));
-            return false;
+    fn take(&mut self, text: &Text, logits: &[f32], scratch: &mut Scratch) -> bool {
+        let (token, is_whole) = match self.choose(text, logits, scratch) {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                self.writer.end(Err(error));
+                return false;
+            }
         };
         if text.is_end(token) {
             self.end(Ending::Stop);
             return false;
         }
+        let likelihoods = self.likelihoods.map(|alternatives| Box::new(likelihoods(text, logits, token, alternatives)));
         let (shown, stopped) = self.answer.push(text.bytes(token));
         self.usage.output = self.usage.output.saturating_add(1);
-        self.writer.push(Piece::Token { text: shown, usage: self.usage });
+        self.writer.push(Piece::Token { text: shown, usage: self.usage, likelihoods });
         if stopped {
             self.end(Ending::StopString);
+            return false;
+        }
+        if is_whole {
+            self.end(Ending::Stop);
             return false;
         }
         if self.usage.output >= self.output_max {
@@ -167,9 +181,29 @@ impl Row {
         true
     }
 
+    /// The next token, and whether the schema's document is whole with it.
+    fn choose(&mut self, text: &Text, logits: &[f32], scratch: &mut Scratch) -> Result<(u32, bool), EngineError> {
+        let mask = self.constraint.as_mut().map(Constraint::mask).transpose()?;
+        let token = self.sampler.next(logits, mask, scratch);
+        let token = token.ok_or_else(|| EngineError::new(Code::EngineNotFinite, "a logit of this answer"))?;
+        match &mut self.constraint {
+            Some(constraint) if !text.is_end(token) => Ok((token, constraint.take(token)?)),
+            Some(_) | None => Ok((token, false)),
+        }
+    }
+
     fn end(&mut self, ending: Ending) {
         let text = if ending == Ending::StopString { String::new() } else { self.answer.finish() };
         self.writer.end(Ok(Piece::End { text, ending, usage: self.usage }));
+    }
+}
+
+fn likelihoods(text: &Text, logits: &[f32], token: u32, alternatives: usize) -> Likelihoods {
+    let (chosen, top) = nats(logits, token, alternatives);
+    let named = |token, nats_micro| Likelihood::new(text.name(token), nats_micro);
+    Likelihoods {
+        chosen: named(token, chosen),
+        top: top.into_iter().map(|(token, nats_micro)| named(token, nats_micro)).collect(),
     }
 }
 
@@ -179,6 +213,7 @@ pub(super) struct Batch {
     text: Arc<Text>,
     pool: Pool,
     stage: Stage,
+    scratch: Scratch,
     /// In the order in which they joined.
     rows: Vec<Row>,
     served: Served,
@@ -203,6 +238,7 @@ impl Batch {
             text,
             pool,
             stage: Stage::default(),
+            scratch: Scratch::default(),
             rows: Vec::new(),
             served: Served::default(),
             prefixes: Prefixes::default(),
@@ -350,7 +386,7 @@ impl Batch {
         let logits = self.stage.run(&self.model, &mut self.pool, &mut parts);
         drop(parts);
         for (at, logits) in drawing.into_iter().zip(logits.chunks_exact(shape.vocabulary)) {
-            ended[at] = !self.rows[at].take(&self.text, logits);
+            ended[at] = !self.rows[at].take(&self.text, logits, &mut self.scratch);
         }
         for (row, _) in self.rows.iter_mut().zip(counts).filter(|(_, count)| **count > 0) {
             row.keep(&mut self.prefixes);

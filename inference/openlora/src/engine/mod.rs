@@ -9,7 +9,7 @@ mod stream;
 
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use agora_inference_api::{AdapterInfo, BaseInfo, Engine, EngineError, Job, Readiness, Request, TokenStream};
@@ -17,6 +17,7 @@ use agora_kernels::Pool;
 use agora_types::{Code, Hash};
 
 use crate::adapter::{Adapter, Registry};
+use crate::constrain::{Constrainer, Constraint};
 use crate::folder::{self, Folder};
 use crate::model::{Cache, Model, Part, Stage};
 use crate::text::Text;
@@ -37,6 +38,8 @@ pub struct OpenLora {
     base: BaseInfo,
     settings: Settings,
     adapters: Arc<Registry>,
+    /// Made for the first schema: it costs time and memory that many models never need.
+    constrainer: OnceLock<Result<Constrainer, EngineError>>,
     doorbell: Arc<Doorbell>,
     /// One computes, one loads adapters.
     threads: Vec<JoinHandle<()>>,
@@ -62,7 +65,7 @@ impl OpenLora {
                 load::file(&mut file, size, expected, &settings, progress)?
             }
         };
-        Self::start(base, settings)
+        Self::serve(base, settings)
     }
 
     /// Loads a GGUF from `size` bytes of any reader; otherwise as [`OpenLora::load`].
@@ -76,7 +79,7 @@ impl OpenLora {
         settings: Settings,
         progress: &mut dyn FnMut(Loading),
     ) -> Result<Self, EngineError> {
-        Self::start(load::file(source, size, expected, &settings, progress)?, settings)
+        Self::serve(load::file(source, size, expected, &settings, progress)?, settings)
     }
 
     /// Bytes that [`OpenLora::load`] reads.
@@ -90,7 +93,7 @@ impl OpenLora {
         }
     }
 
-    fn start(base: load::Base, settings: Settings) -> Result<Self, EngineError> {
+    fn serve(base: load::Base, settings: Settings) -> Result<Self, EngineError> {
         let load::Base { name, model, text, hash } = base;
         let base = BaseInfo { name, hash, tokenizer_hash: text.hash(), context_max: model.shape.context as u64 };
         let (model, text) = (Arc::new(model), Arc::new(text));
@@ -105,7 +108,8 @@ impl OpenLora {
         let (registry, bell) = (Arc::clone(&adapters), Arc::clone(&doorbell));
         let computing = spawn("openlora", Box::new(move || batch.run())).map_err(failed)?;
         let loading = spawn("openlora-load", Box::new(move || registry.load(|| bell.ring()))).map_err(failed)?;
-        Ok(Self { model, text, base, settings, adapters, doorbell, threads: vec![computing, loading] })
+        let (constrainer, threads) = (OnceLock::new(), vec![computing, loading]);
+        Ok(Self { model, text, base, settings, adapters, constrainer, doorbell, threads })
     }
 
     /// Reads an adapter in PEFT's form from its folder and knows it from now on. The folder must stay as it is: an adapter
@@ -193,6 +197,14 @@ impl OpenLora {
         Ok(logits.chunks(shape.vocabulary).map(<[f32]>::to_vec).collect())
     }
 
+    /// The beginning of an answer by the request's schema, if it has one.
+    fn constraint(&self, request: &Request) -> Result<Option<Constraint>, EngineError> {
+        let Some(schema) = &request.schema else { return Ok(None) };
+        let make = || Constrainer::new(self.text.vocabulary(), |token| self.text.bytes(token), self.text.ends());
+        let constrainer = self.constrainer.get_or_init(make).as_ref().map_err(EngineError::clone)?;
+        constrainer.constraint(schema).map(Some)
+    }
+
     /// An adapter, loaded if it is cold.
     fn adapter(&self, hash: &Hash) -> Result<Arc<Adapter>, EngineError> {
         self.adapters.wait(&self.adapters.claim(hash)?)
@@ -224,15 +236,18 @@ impl Engine for OpenLora {
     }
 
     fn count(&self, request: &Request) -> Result<u64, EngineError> {
-        self.prompt(request).map(|tokens| tokens.len() as u64)
+        let tokens = self.prompt(request)?;
+        self.constraint(request)?;
+        Ok(tokens.len() as u64)
     }
 
     fn start(&self, job: Job) -> Result<Box<dyn TokenStream>, EngineError> {
         let tokens = self.prompt(&job.request)?;
         let adapter = job.adapter.map(|hash| self.adapters.claim(&hash)).transpose()?;
+        let constraint = self.constraint(&job.request)?;
         let (writer, reader) = stream::pair(job.ahead_max, &self.doorbell);
-        let whose = (job.payer, job.wait_max);
-        let row = Row::new(tokens, job.request, adapter, whose, writer, self.model.shape.context);
+        let (what, whose) = ((adapter, constraint), (job.payer, job.wait_max));
+        let row = Row::new(tokens, job.request, what, whose, writer, self.model.shape.context);
         let mut desk = self.doorbell.desk();
         if desk.stopped {
             return Err(EngineError::new(Code::EngineStopped, "no thread computes"));

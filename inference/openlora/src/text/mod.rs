@@ -156,6 +156,17 @@ impl Text {
         self.ends.contains(&token)
     }
 
+    /// The tokens that end an answer.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = u32> {
+        self.ends.iter().copied()
+    }
+
+    /// What stands for a token where tokens are named: its bytes, or the name of a special one.
+    pub(crate) fn name(&self, token: u32) -> &[u8] {
+        let bytes = self.bytes(token);
+        if bytes.is_empty() { self.specials.name(token).unwrap_or_default().as_bytes() } else { bytes }
+    }
+
     /// The bytes that a token shows: none for control tokens.
     pub(crate) fn bytes(&self, token: u32) -> &[u8] {
         match &self.vocabulary {

@@ -33,6 +33,11 @@ impl Names {
         Self { tokens, sizes, first }
     }
 
+    /// The name of a token.
+    pub(crate) fn name(&self, token: u32) -> Option<&str> {
+        self.tokens.iter().filter(|(_, named)| **named == token).map(|(name, _)| &**name).min()
+    }
+
     /// The names with which a text begins, the longest first: their sizes and tokens.
     pub(crate) fn at<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (usize, u32)> + 'a {
         let begins = text.bytes().next().is_some_and(|byte| self.first[usize::from(byte)]);

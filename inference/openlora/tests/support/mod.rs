@@ -10,7 +10,7 @@ pub(crate) mod tiny;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use agora_inference_api::{Ending, Engine, EngineError, Job, Piece, Request, TokenStream};
+use agora_inference_api::{Ending, Engine, EngineError, Job, Likelihoods, Piece, Request, TokenStream};
 use agora_openlora::{OpenLora, Settings};
 use agora_types::{Hash, Usage};
 use futures::executor::block_on;
@@ -47,6 +47,8 @@ pub(crate) struct Whole {
     pub(crate) ending: Ending,
     /// Tokens of the prompt, read or found.
     pub(crate) prompt: u64,
+    /// Of each token, where the request asks for them.
+    pub(crate) likelihoods: Vec<Likelihoods>,
 }
 
 /// Reads an answer to its end.
@@ -56,18 +58,20 @@ pub(crate) fn read(stream: Box<dyn TokenStream>) -> Result<Whole, EngineError> {
 
 /// Reads an answer to its end, with what is billed.
 pub(crate) fn read_metered(mut stream: Box<dyn TokenStream>) -> Result<(Whole, Usage), EngineError> {
-    let (mut text, mut tokens) = (String::new(), 0);
+    let (mut text, mut tokens, mut likelihoods) = (String::new(), 0, Vec::new());
     loop {
         match block_on(stream.next())?.expect("an answer ends with its end") {
-            Piece::Token { text: more, usage } => {
+            Piece::Token { text: more, usage, likelihoods: told } => {
                 text += &more;
+                likelihoods.extend(told.map(|told| *told));
                 tokens += 1;
                 assert_eq!(usage.output, tokens as u64, "usage counts every token");
             }
             Piece::End { text: more, ending, usage } => {
                 text += &more;
                 assert_eq!(block_on(stream.next())?, None, "nothing follows the end");
-                return Ok((Whole { text, tokens, ending, prompt: usage.input + usage.cached }, usage));
+                let prompt = usage.input + usage.cached;
+                return Ok((Whole { text, tokens, ending, prompt, likelihoods }, usage));
             }
         }
     }

@@ -4,7 +4,7 @@
 //! refused.
 
 use agora_economy::ports::pay::ModelCard;
-use agora_inference_api::{Message, Request, Role, Sampling};
+use agora_inference_api::{LOGPROBS_MAX, Message, Request, Role, Sampling};
 use agora_types::Code;
 use serde_json::Value;
 
@@ -31,13 +31,15 @@ pub(super) struct Ask {
     seed: Option<u64>,
     output_max: Option<u64>,
     stops: Vec<String>,
+    schema: Option<String>,
+    logprobs: Option<u32>,
 }
 
 impl Ask {
     /// From a body.
     pub(super) fn read(kind: Kind, body: &[u8]) -> Result<Self, Failure> {
         let given = Given::read(body)?;
-        refuse_unsupported(&given)?;
+        refuse_unsupported(kind, &given)?;
         let model = given.text("model")?.ok_or_else(|| wrong("model", "the name of a model"))?;
         if model.len() > MODEL_MAX {
             return Err(wrong("model", "a name of at most 128 bytes"));
@@ -55,6 +57,14 @@ impl Ask {
         if top_p_milli > 1_000 {
             return Err(wrong("top_p", "at most 1"));
         }
+        let min_p_milli = given.milli("min_p")?.unwrap_or(0);
+        if min_p_milli > 1_000 {
+            return Err(wrong("min_p", "at most 1"));
+        }
+        let repetition_milli = given.milli("repetition_penalty")?.unwrap_or(1_000);
+        if !(1_000..=2_000).contains(&repetition_milli) {
+            return Err(wrong("repetition_penalty", "1 to 2"));
+        }
         Ok(Self {
             model: model.to_owned(),
             stream: given.truth("stream")?,
@@ -62,7 +72,10 @@ impl Ask {
             messages,
             sampling: Sampling {
                 temperature_milli: given.milli("temperature")?.unwrap_or(0),
+                top_k: top_k(&given)?,
                 top_p_milli: top_p_milli.max(1),
+                min_p_milli,
+                repetition_milli,
                 ..Sampling::default()
             },
             seed: seed(&given)?,
@@ -71,6 +84,8 @@ impl Ask {
                 None => given.count("max_tokens")?,
             },
             stops: stops(&given)?,
+            schema: schema(&given)?,
+            logprobs: logprobs(&given)?,
         })
     }
 
@@ -83,14 +98,21 @@ impl Ask {
             1.. => u64::from_be_bytes(*seed),
         });
         let output_max = self.output_max.unwrap_or(OUTPUT_DEFAULT).min(card.output_max);
-        let request = Request { messages: self.messages.clone(), sampling, output_max, stops: self.stops.clone() };
+        let request = Request {
+            messages: self.messages.clone(),
+            sampling,
+            output_max,
+            stops: self.stops.clone(),
+            schema: self.schema.clone(),
+            logprobs: self.logprobs,
+        };
         request.check().map_err(|error| Failure::new(Code::EngineBadRequest, error.to_string()))?;
         Ok(request)
     }
 }
 
 /// Fields whose meaning would be lost.
-fn refuse_unsupported(given: &Given) -> Result<(), Failure> {
+fn refuse_unsupported(kind: Kind, given: &Given) -> Result<(), Failure> {
     let empty = |value: &Value| match value {
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.is_empty(),
@@ -104,8 +126,6 @@ fn refuse_unsupported(given: &Given) -> Result<(), Failure> {
         "tool_choice",
         "functions",
         "function_call",
-        "logprobs",
-        "top_logprobs",
         "logit_bias",
         "audio",
         "presence_penalty",
@@ -125,8 +145,10 @@ fn refuse_unsupported(given: &Given) -> Result<(), Failure> {
             return Err(unsupported(name, "one answer a request; ask several times"));
         }
     }
-    if given.get("response_format").is_some_and(|format| format.get("type") != Some(&Value::from("text"))) {
-        return Err(unsupported("response_format", "answers are text"));
+    for name in ["logprobs", "top_logprobs"] {
+        if kind == Kind::Text && given.get(name).is_some_and(|value| !empty(value)) {
+            return Err(unsupported(name, "ask /v1/chat/completions for it"));
+        }
     }
     let text_only = |value: &Value| value.as_array().is_some_and(|kinds| kinds.iter().all(|kind| kind == "text"));
     if given.get("modalities").is_some_and(|value| !text_only(value)) {
@@ -191,6 +213,39 @@ fn stops(given: &Given) -> Result<Vec<String>, Failure> {
     }
 }
 
+/// The schema that the answer is to follow, as text. That of a `json_schema` is always followed, strict or not.
+fn schema(given: &Given) -> Result<Option<String>, Failure> {
+    const NAME: &str = "response_format";
+    let Some(format) = given.get(NAME) else { return Ok(None) };
+    match format.get("type").and_then(Value::as_str) {
+        Some("text") => Ok(None),
+        Some("json_object") => Ok(Some(r#"{"type":"object"}"#.to_owned())),
+        Some("json_schema") => match format.get("json_schema").and_then(|named| named.get("schema")) {
+            Some(Value::Object(schema)) => Ok(Some(Value::Object(schema.clone()).to_string())),
+            Some(_) | None => Err(wrong(NAME, "an object whose `json_schema` has a `schema`")),
+        },
+        Some(_) => Err(unsupported(NAME, "its type is text, json_object or json_schema")),
+        None => Err(wrong(NAME, "an object with a type")),
+    }
+}
+
+/// Alternatives whose probabilities are asked for, if any are.
+fn logprobs(given: &Given) -> Result<Option<u32>, Failure> {
+    let asked = given.truth("logprobs")?;
+    match given.count("top_logprobs")? {
+        Some(1..) if !asked => Err(wrong("top_logprobs", "asked for together with `logprobs`")),
+        Some(count) if count > u64::from(LOGPROBS_MAX) => Err(wrong("top_logprobs", "at most 20")),
+        count => Ok(asked.then(|| count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0))),
+    }
+}
+
+/// As vLLM names it: nothing, 0 and -1 stand for all tokens.
+fn top_k(given: &Given) -> Result<u32, Failure> {
+    let Some(value) = given.get("top_k") else { return Ok(0) };
+    let count = if value.as_i64() == Some(-1) { Some(0) } else { value.as_u64().and_then(|k| u32::try_from(k).ok()) };
+    count.ok_or_else(|| wrong("top_k", "a whole number"))
+}
+
 /// OpenAI's seeds may be negative.
 fn seed(given: &Given) -> Result<Option<u64>, Failure> {
     let Some(value) = given.get("seed") else { return Ok(None) };
@@ -226,13 +281,44 @@ mod tests {
         let body = r#"{"model":"m","messages":[{"role":"developer","content":"a"},{"role":"user","content":
             [{"type":"text","text":"b"},{"type":"text","text":"c"}]}],"temperature":0.7,"top_p":0.123,"seed":-1,
             "max_tokens":9,"max_completion_tokens":8,"stop":"x","n":1,"user":"u","metadata":{"a":"b"},"tools":[],
-            "logprobs":false,"response_format":{"type":"text"},"presence_penalty":0,"unheard_of":{"x":[1]}}"#;
+            "min_p":0.05,"repetition_penalty":1.1,"top_k":40,"logprobs":false,"response_format":{"type":"text"},"presence_penalty":0,"unheard_of":{"x":[1]}}"#;
         let request = request(Kind::Chat, body).unwrap();
         let texts: Vec<_> = request.messages.iter().map(|message| (message.role, message.text.as_str())).collect();
         assert_eq!(texts, [(Role::System, "a"), (Role::User, "bc")]);
-        let sampling = Sampling { temperature_milli: 700, top_k: 0, top_p_milli: 123, seed: u64::MAX };
+        let sampling = Sampling {
+            temperature_milli: 700,
+            top_k: 40,
+            top_p_milli: 123,
+            seed: u64::MAX,
+            min_p_milli: 50,
+            repetition_milli: 1_100,
+        };
         assert_eq!((request.sampling, request.output_max), (sampling, 8));
         assert_eq!(request.stops, ["x"]);
+        assert_eq!((request.schema, request.logprobs), (None, None));
+    }
+
+    #[test]
+    fn a_schema_keeps_its_order_and_likelihoods_their_number() {
+        let of = |more: &str| {
+            let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"q"}}],{more}}}"#);
+            request(Kind::Chat, &body).map(|request| (request.schema, request.logprobs))
+        };
+        let schema =
+            r#"{"type":"object","properties":{"z":{"type":"string"},"a":{"type":"integer"}},"required":["z"]}"#;
+        let format = format!(
+            r#""response_format":{{"type":"json_schema","json_schema":{{"name":"n","strict":true,"schema":{schema}}}}}"#
+        );
+        assert_eq!(of(&format), Ok((Some(schema.to_owned()), None)));
+        let object = of(r#""response_format":{"type":"json_object"},"logprobs":true"#);
+        assert_eq!(object, Ok((Some(r#"{"type":"object"}"#.to_owned()), Some(0))));
+        assert_eq!(of(r#""logprobs":true,"top_logprobs":20,"top_k":-1"#), Ok((None, Some(20))));
+        assert_eq!(of(r#""logprobs":false,"top_logprobs":0"#), Ok((None, None)));
+        let long = format!(
+            r#""response_format":{{"type":"json_schema","json_schema":{{"schema":{{"title":"{}"}}}}}}"#,
+            "x".repeat(9_000)
+        );
+        assert_eq!(of(&long).unwrap_err().code, Code::EngineBadRequest);
     }
 
     #[test]
@@ -255,9 +341,18 @@ mod tests {
     fn what_would_lose_its_meaning_is_refused_with_the_field_s_name() {
         for (more, param) in [
             (r#""tools":[{"type":"function"}]"#, "tools"),
-            (r#""logprobs":true"#, "logprobs"),
+            (r#""logprobs":1"#, "logprobs"),
+            (r#""logprobs":true,"top_logprobs":21"#, "top_logprobs"),
+            (r#""top_logprobs":2"#, "top_logprobs"),
+            (r#""min_p":1.01"#, "min_p"),
+            (r#""repetition_penalty":0.9"#, "repetition_penalty"),
+            (r#""repetition_penalty":2.1"#, "repetition_penalty"),
+            (r#""top_k":-2"#, "top_k"),
             (r#""n":2"#, "n"),
-            (r#""response_format":{"type":"json_object"}"#, "response_format"),
+            (r#""response_format":{"type":"grammar"}"#, "response_format"),
+            (r#""response_format":{"type":"json_schema"}"#, "response_format"),
+            (r#""response_format":{"type":"json_schema","json_schema":{"schema":true}}"#, "response_format"),
+            (r#""response_format":"json""#, "response_format"),
             (r#""frequency_penalty":0.5"#, "frequency_penalty"),
             (r#""modalities":["text","audio"]"#, "modalities"),
             (r#""temperature":-1"#, "temperature"),
@@ -280,6 +375,7 @@ mod tests {
         for body in ["", "[]", "5", "{", "{}", r#"{"model":"m","messages":[]}"#] {
             assert_eq!(request(Kind::Chat, body).expect_err(body).status, 400);
         }
+        assert!(request(Kind::Text, r#"{"model":"m","prompt":"a","logprobs":2}"#).is_err());
         assert!(request(Kind::Text, r#"{"model":"m","prompt":["a","b"]}"#).is_err());
         assert!(request(Kind::Text, r#"{"model":"m","prompt":[1,2]}"#).is_err());
     }

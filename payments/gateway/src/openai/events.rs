@@ -53,7 +53,7 @@ async fn pump(mut completion: Box<dyn Completion>, sender: mpsc::Sender<Result<P
             piece = completion.next() => piece,
             () = sender.closed() => return,
         };
-        let is_last = !matches!(piece, Ok(Piece::Text(_)));
+        let is_last = !matches!(piece, Ok(Piece::Text { .. }));
         room.send(piece);
         if is_last {
             return;
@@ -90,7 +90,9 @@ impl State {
             return Some(Bytes::from_static(COMMENT.as_bytes()));
         };
         let failure = match piece {
-            Some(Ok(Piece::Text(text))) => return Some(Bytes::from(event(&self.shape.more(&text)))),
+            Some(Ok(Piece::Text { text, likelihoods })) => {
+                return Some(Bytes::from(event(&self.shape.more(&text, likelihoods.as_deref()))));
+            }
             Some(Ok(Piece::End(ended))) => {
                 self.step = Step::Over;
                 let last: String = self.shape.last(&ended).iter().map(event).collect();

@@ -47,7 +47,7 @@ fn read(kind: Kind, body: &[u8]) -> bool {
     // How a client spells its JSON changes nothing but the last bit of a fraction.
     if let Ok(value) = serde_json::from_slice::<Value>(body) {
         let again = Ask::read(kind, value.to_string().as_bytes()).and_then(|ask| ask.request(&card, &SEED));
-        let again = again.map(|again| Request { sampling: request.sampling, ..again });
+        let again = again.map(|again| Request { sampling: request.sampling, schema: request.schema.clone(), ..again });
         assert_eq!(again.as_ref(), Ok(&request), "another spelling is another request");
     }
     true

@@ -117,7 +117,7 @@ async fn a_reader_that_stops_is_cut_off_and_the_work_with_it() {
     // More than the system's buffers hold; the port stops taking pieces long before.
     let flood = async {
         let large = "x".repeat(1024 * 1024);
-        while pieces.send(Ok(Piece::Text(large.clone()))).await.is_ok() {}
+        while pieces.send(Ok(Piece::text(large.clone()))).await.is_ok() {}
     };
     tokio::time::timeout(PATIENCE, flood).await.expect("the completion is dropped");
     port.close(PATIENCE).await;
@@ -179,7 +179,7 @@ async fn a_closing_port_finishes_open_streams_and_takes_nothing_new() {
     let text = new.until_closed().await;
     assert!(text.is_empty() || text.starts_with("HTTP/1.1 503"), "{text}");
     assert!(!closed.is_finished());
-    pieces.send(Ok(Piece::Text("still here".to_owned()))).await.unwrap();
+    pieces.send(Ok(Piece::text("still here"))).await.unwrap();
     pieces.send(Ok(ended(false, false))).await.unwrap();
     let rest = client.rest().await.expect("the stream ends well").concat();
     assert!(rest.contains("still here") && rest.ends_with("data: [DONE]\n\n"), "{rest}");

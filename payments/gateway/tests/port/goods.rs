@@ -102,8 +102,8 @@ impl Completion for FakeCompletion {
             }
             self.step += 1;
             Ok(match self.step {
-                1 => Piece::Text("Hello".to_owned()),
-                2 => Piece::Text(" world".to_owned()),
+                1 => Piece::text("Hello"),
+                2 => Piece::text(" world"),
                 _ => ended(false, self.paid),
             })
         })

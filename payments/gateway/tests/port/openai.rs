@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agora_economy::ports::pay::{Piece, Trouble};
 use agora_gateway::{Bounds, PublicPort};
+use agora_inference_api::{Likelihood, Likelihoods};
 use agora_types::Code;
 use agora_x402::header;
 use agora_x402::wire::PaymentRequired;
@@ -135,7 +136,7 @@ async fn each_piece_leaves_at_once_and_silence_is_filled() {
     assert_eq!(client.head().await.status, 200);
     assert!(client.chunk().await.unwrap().unwrap().contains("\"role\":\"assistant\""));
     assert_eq!(client.chunk().await.unwrap().unwrap(), ": wait\n\n");
-    pieces.send(Ok(Piece::Text("one".to_owned()))).await.unwrap();
+    pieces.send(Ok(Piece::text("one"))).await.unwrap();
     loop {
         let chunk = client.chunk().await.unwrap().unwrap();
         if chunk != ": wait\n\n" {
@@ -151,12 +152,56 @@ async fn each_piece_leaves_at_once_and_silence_is_filled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn likelihoods_have_openais_shape_in_chunks_and_in_one_piece() {
+    let fakes = Fakes::new();
+    let port = fakes.open(bounds(), None);
+    let crab = "🦀".as_bytes();
+    let told = |text: &str, token: &[u8], nats_micro| {
+        let top = vec![Likelihood::new(b"no", 0), Likelihood::new(b"never", u32::MAX)];
+        let likelihoods = Some(Box::new(Likelihoods { chosen: Likelihood::new(token, nats_micro), top }));
+        Piece::Text { text: text.to_owned(), likelihoods }
+    };
+    let right = json!([
+        {"token": "\u{FFFD}", "logprob": -0.25, "bytes": crab[..2], "top_logprobs": [
+            {"token": "no", "logprob": 0.0, "bytes": b"no"}, {"token": "never", "logprob": -9999.0, "bytes": b"never"}]},
+        {"token": "\u{FFFD}\u{FFFD}", "logprob": -1.5, "bytes": crab[2..], "top_logprobs": [
+            {"token": "no", "logprob": 0.0, "bytes": b"no"}, {"token": "never", "logprob": -9999.0, "bytes": b"never"}]},
+    ]);
+    for stream in [false, true] {
+        let pieces = fakes.pieces();
+        let all =
+            [told("", &crab[..2], 250_000), told("🦀", &crab[2..], 1_500_000), Piece::text("!"), ended(false, false)];
+        let sending = tokio::spawn(async move {
+            for piece in all {
+                pieces.send(Ok(piece)).await.unwrap();
+            }
+        });
+        let answer = post(&port, &[KEY], json!({"logprobs": true, "top_logprobs": 2, "stream": stream})).await;
+        if stream {
+            let (chunks, done) = events(&answer.text());
+            let choices: Vec<_> = chunks.iter().map(|chunk| &chunk["choices"][0]).collect();
+            assert!(done && choices[0]["logprobs"].is_null() && choices[3]["logprobs"].is_null());
+            for at in 0..2 {
+                assert_eq!(choices[1 + at]["logprobs"]["content"], json!([right[at]]));
+            }
+            assert_eq!((&choices[1]["delta"]["content"], &choices[2]["delta"]["content"]), (&"".into(), &"🦀".into()));
+        } else {
+            let choice = &answer.json()["choices"][0];
+            assert_eq!(choice["logprobs"], json!({"content": right, "refusal": null}));
+            assert_eq!(choice["message"]["content"], "🦀!");
+        }
+        sending.await.unwrap();
+    }
+    port.close(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failure_in_the_middle_is_said_and_not_hidden() {
     let fakes = Fakes::new();
     let port = fakes.open(bounds(), None);
     for lost in [false, true] {
         let pieces = fakes.pieces();
-        pieces.send(Ok(Piece::Text("one".to_owned()))).await.unwrap();
+        pieces.send(Ok(Piece::text("one"))).await.unwrap();
         let mut client = Client::connect(port.address()).await;
         client.send(request("POST", CHAT, &[KEY, JSON], &question(json!({"stream": true})))).await;
         client.head().await;

@@ -146,9 +146,12 @@ fn request(ask: &Ask) -> Request {
             top_k: ask.top_k,
             top_p_milli: ask.top_p_milli,
             seed: ask.seed,
+            ..Sampling::default()
         },
         output_max: ask.output_max,
         stops: ask.stops.clone(),
+        schema: None,
+        logprobs: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The host's desk: quotes, and unspent deposits given back.
 
-use agora_catalog::{Listing, QUOTE_LIFE_MAX_S, Quote, TokenCaps};
+use agora_catalog::{Listing, QUOTE_LIFE_MAX_S, Quote, Readiness, TokenCaps};
 use agora_economy::ports::bus::ask::{CountAsk, Counted, QuoteAsk, RefundAsk};
 use agora_economy::ports::bus::frame::Open;
 use agora_inference_api::Request;
@@ -36,7 +36,7 @@ impl Seller {
             return Err(CallError::new(Code::ListingTerms, "this host serves another base model"));
         }
         if let Some(adapter) = listing.adapter_hash
-            && !engine.adapters().iter().any(|known| known.hash == adapter)
+            && engine.adapter(&adapter).is_none()
         {
             return Err(CallError::new(Code::EngineUnknownAdapter, adapter.to_string()));
         }
@@ -58,6 +58,8 @@ impl Seller {
         let (signed, Counted { input, output }) = self.size(&ask.listing, &ask.request).await?;
         let listing = signed.payload();
         let now = self.now();
+        // A cold adapter begins to load now: its buyer is likely to come.
+        let ready = self.engine().prepare(listing.adapter_hash.as_ref());
         let quote = Quote {
             network: self.network().chain_id,
             id: QuoteId::ordered(now, random(self.parts.random.as_ref())),
@@ -72,6 +74,7 @@ impl Seller {
             host_key: self.parts.receipt_key.public(),
             time: now,
             expires_at: now.plus_secs(QUOTE_LIFE_MAX_S),
+            readiness: Some(Readiness { hot: ready.hot, hot_ms: ready.hot_ms, cold_ms: ready.cold_ms }),
         };
         self.quotes().issue(quote.clone(), now).map_err(|code| CallError::new(code, "the quote"))?;
         Ok(Signed::sign(quote, &self.parts.receipt_key))

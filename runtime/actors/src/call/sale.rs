@@ -4,7 +4,7 @@ use agora_catalog::Quote;
 use agora_economy::ports::bus::frame::Open;
 use agora_economy::ports::log::READ_ROWS_MAX;
 use agora_economy::ports::state::{Table, WRITES_MAX, Write};
-use agora_inference_api::Request;
+use agora_inference_api::{Likelihoods, Request};
 use agora_receipts::receipt::Decoding;
 use agora_types::authorization::Single;
 use agora_types::channel::{ChannelConfig, Voucher};
@@ -83,6 +83,9 @@ pub struct ChunkRow {
     /// The text's bytes.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub data: Vec<u8>,
+    /// How likely its token was, where the request asks for it.
+    #[n(2)]
+    pub likelihoods: Option<Box<Likelihoods>>,
 }
 
 impl Canonical for SellerCall {
@@ -177,6 +180,8 @@ impl Sale {
             top_p_milli: request.sampling.top_p_milli,
             seed: request.sampling.seed,
             output_max: quote.caps.output,
+            min_p_milli: request.sampling.min_p_milli,
+            repetition_milli: request.sampling.repetition_milli,
         };
         let record = SellerCall {
             quote,

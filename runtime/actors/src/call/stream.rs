@@ -42,11 +42,11 @@ pub(super) async fn run(
     let job = Job { adapter, payer, ..Job::new(request, AHEAD_MAX) };
     let mut tokens = seller.engine().start(job)?;
     while let Some(piece) = tokens.next().await? {
-        let (text, usage) = match piece {
-            Piece::Token { text, usage } => (text, usage),
+        let (text, usage, likelihoods) = match piece {
+            Piece::Token { text, usage, likelihoods } => (text, usage, likelihoods),
             // The end brings no token of its own: text that waited, or nothing to send.
             Piece::End { text, usage, .. } if text.is_empty() && !sale.is_empty() && usage == sale.usage() => break,
-            Piece::End { text, usage, .. } => (text, usage),
+            Piece::End { text, usage, .. } => (text, usage, None),
         };
         if !sale.record.quote.caps.hold(&usage) {
             return Err(CallError::new(Code::EngineBadRequest, "the engine went past the quote's caps"));
@@ -69,7 +69,8 @@ pub(super) async fn run(
                 Heard::Gap(_) => {}
             }
         }
-        send(seller, line, sale, &mut flow, usage, text).await?;
+        let row = ChunkRow { usage, data: text.into_bytes(), likelihoods };
+        send(seller, line, sale, &mut flow, row).await?;
     }
     Ok(())
 }
@@ -79,10 +80,9 @@ async fn send(
     line: &mut Line,
     sale: &mut Sale,
     flow: &mut Flow,
-    usage: Usage,
-    text: String,
+    row: ChunkRow,
 ) -> Result<(), CallError> {
-    let row = ChunkRow { usage, data: text.into_bytes() };
+    let usage = row.usage;
     let chunk = chunk(sale, flow.window.take()?, &row);
     // Written down first: from here on the chunk is charged, and sent again if it is lost.
     sale.write_chunk(seller, row).await?;
@@ -104,6 +104,7 @@ fn chunk(sale: &Sale, seq: u64, row: &ChunkRow) -> Chunk {
         tokens_hidden: row.usage.hidden,
         spent_cumulative: sale.spent_at(&row.usage),
         data: row.data.clone(),
+        likelihoods: row.likelihoods.clone(),
     }
 }
 

@@ -145,6 +145,25 @@ async fn a_call_that_is_opened_again_gets_the_same_receipt_and_moves_nothing() {
 }
 
 #[tokio::test]
+async fn likelihoods_arrive_with_their_tokens_where_they_are_asked_for() {
+    let folder = founded();
+    let world = World::open(folder.path(), Fuse::new(None, false), 0).await;
+    let ask = Request { logprobs: Some(2), ..Request::ask("who owns it", 5) };
+    let quoted = world.buyer.quote(&payer(), &world.listing, &ask).await.unwrap();
+    let mut purchase = Purchase::open(&world.buyer, payer(), CALL, &quoted).await.unwrap();
+    let mut tokens = Vec::new();
+    while let Arrived::Text { text, likelihoods, .. } = purchase.next().await.unwrap() {
+        if let Some(likelihoods) = likelihoods {
+            assert_eq!((likelihoods.top.len(), &likelihoods.top[0]), (2, &likelihoods.chosen));
+            assert_eq!(likelihoods.chosen.token, text.into_bytes());
+            tokens.push(likelihoods.chosen.nats_micro);
+        }
+    }
+    assert_eq!(tokens, [4, 5, 3, 4, 5], "those of the fake engine");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_buyer_that_never_returns_is_charged_what_it_acknowledged_and_gets_the_rest_back() {
     let folder = founded();
     let quoted = cut_off(folder.path(), CALL, 70).await;

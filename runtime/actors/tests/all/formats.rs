@@ -17,6 +17,7 @@ use agora_actors::pay::{ApiKeyRow, ChannelRow, CompletedRow, KeptRow, LastRow, N
 use agora_actors::purchase::{BuyerCall, OpeningRow};
 use agora_catalog::{Quote, TokenCaps};
 use agora_economy::testkit::{HOST, Kit, PAYER, atoms, key};
+use agora_inference_api::{Likelihood, Likelihoods};
 use agora_receipts::receipt::Decoding;
 use agora_types::authorization::Single;
 use agora_types::{CallId, Canonical, Code, Hash, Prices, QuoteId, Usage};
@@ -67,6 +68,7 @@ fn quote(kit: &Kit) -> Quote {
         host_key: Kit::host_signer().public(),
         time: kit.now,
         expires_at: kit.now.plus_secs(30),
+        readiness: None,
     }
 }
 
@@ -76,7 +78,15 @@ fn seller_call(phase: Phase) -> SellerCall {
         quote: quote(&kit),
         config: kit.config(),
         salt: [0x41; 16],
-        decoding: Decoding { temperature_milli: 700, top_k: 40, top_p_milli: 950, seed: 9, output_max: 128 },
+        decoding: Decoding {
+            temperature_milli: 700,
+            top_k: 40,
+            top_p_milli: 950,
+            seed: 9,
+            output_max: 128,
+            min_p_milli: 0,
+            repetition_milli: 1_000,
+        },
         voucher: kit.voucher(&kit.config(), atoms(900)),
         base: atoms(100),
         acknowledged: 3,
@@ -104,8 +114,19 @@ fn seller_calls() -> Vec<(&'static str, SellerCall)> {
     ]
 }
 
+/// A chunk that tells how likely its token was.
+fn chunk_told() -> ChunkRow {
+    let likelihoods =
+        Likelihoods { chosen: Likelihood::new(b" is", 20), top: vec![Likelihood::new(b" was", 4_000_000)] };
+    ChunkRow { likelihoods: Some(Box::new(likelihoods)), ..chunk() }
+}
+
 fn chunk() -> ChunkRow {
-    ChunkRow { usage: Usage { input: 12, cached: 0, output: 4, hidden: 1 }, data: b"Salvage is".to_vec() }
+    ChunkRow {
+        usage: Usage { input: 12, cached: 0, output: 4, hidden: 1 },
+        data: b"Salvage is".to_vec(),
+        likelihoods: None,
+    }
 }
 
 fn buyer_calls() -> Vec<(&'static str, BuyerCall)> {
@@ -367,6 +388,7 @@ fn the_sellers_rows_keep_their_bytes_and_are_described_by_their_schemas() {
         check(name, &row, &schema("seller-call"));
     }
     check("seller-chunk", &chunk(), &schema("seller-chunk"));
+    check("seller-chunk-told", &chunk_told(), &schema("seller-chunk"));
 }
 
 #[test]
@@ -436,7 +458,7 @@ fn the_smallest_identifier_is_what_the_text_of_the_format_says() {
 #[test]
 fn the_smallest_chunk_is_what_the_text_of_the_format_says() {
     // {0: {0: 0, 1: 0, 2: 0, 3: 0}, 1: h''}
-    let row = ChunkRow { usage: Usage::default(), data: Vec::new() };
+    let row = ChunkRow { usage: Usage::default(), data: Vec::new(), likelihoods: None };
     assert_eq!(hex::encode(row.to_bytes()), "a200a400000100020003000140");
     // The same with a number in two bytes instead of one, and with its keys in another order.
     for other in ["a200a40018000100020003000140", "a2014000a40000010002000300"] {

@@ -172,7 +172,7 @@ async fn read(completion: &mut Box<dyn Completion>) -> (String, Ended) {
     let mut text = String::new();
     loop {
         match completion.next().await.unwrap() {
-            Piece::Text(more) => text.push_str(&more),
+            Piece::Text { text: more, .. } => text.push_str(&more),
             Piece::End(end) => return (text, *end),
         }
     }

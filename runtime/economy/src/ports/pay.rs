@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 
-use agora_inference_api::Request;
+use agora_inference_api::{Likelihoods, Request};
 use agora_types::{Address, Amount, CallId, Code, Hash, Usage};
 use agora_x402::Refusal;
 use agora_x402::seller::Offers;
@@ -26,6 +26,13 @@ pub struct Trouble {
     pub what: String,
     /// Seconds until another try makes sense.
     pub retry_after_s: Option<u32>,
+}
+
+impl Piece {
+    /// More text, of whose likelihood nobody asks.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into(), likelihoods: None }
+    }
 }
 
 impl Trouble {
@@ -243,7 +250,12 @@ pub struct ReceiptRef {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Piece {
     /// More text.
-    Text(String),
+    Text {
+        /// What can be shown now; it may be empty.
+        text: String,
+        /// How likely its token was, where the request asks for it.
+        likelihoods: Option<Box<Likelihoods>>,
+    },
     /// The end.
     End(Box<Ended>),
 }

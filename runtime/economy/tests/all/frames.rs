@@ -7,6 +7,7 @@ use agora_economy::ports::bus::flow::{CREDIT_MAX, ReceiveWindow, SendWindow};
 use agora_economy::ports::bus::frame::*;
 use agora_economy::ports::bus::{FRAME_BYTES_MAX, Key, Pattern, Subject};
 use agora_economy::testkit::{PAYER, SESSION, atoms, key};
+use agora_inference_api::{Likelihood, Likelihoods};
 use agora_types::batch::Entry;
 use agora_types::channel::{ChannelConfig, Voucher};
 use agora_types::command::{Command, Head, WithdrawStart};
@@ -70,7 +71,25 @@ fn open_single(request: Vec<u8>) -> Body {
 }
 
 fn chunk(data: Vec<u8>) -> Body {
-    Body::Chunk(Chunk { seq: 3, tokens_in: 12, tokens_out: 4, tokens_hidden: 0, spent_cumulative: atoms(900), data })
+    Body::Chunk(Chunk {
+        seq: 3,
+        tokens_in: 12,
+        tokens_out: 4,
+        tokens_hidden: 0,
+        spent_cumulative: atoms(900),
+        data,
+        likelihoods: None,
+    })
+}
+
+/// A chunk that tells how likely its token was.
+fn told(top: usize) -> Body {
+    let Body::Chunk(chunk) = chunk(b"Salvage".to_vec()) else { unreachable!("a chunk") };
+    let likelihoods = Likelihoods {
+        chosen: Likelihood::new(b"Salvage", 693_147),
+        top: (0..top).map(|at| Likelihood::new(&[0xE2, 0x82], 70_000 * at as u32)).collect(),
+    };
+    Body::Chunk(Chunk { likelihoods: Some(Box::new(likelihoods)), ..chunk })
 }
 
 fn frame(body: Body) -> Frame {
@@ -91,6 +110,7 @@ fn samples() -> Vec<(&'static str, Frame)> {
         ("open-deposit", frame(open(b"What is salvage?".to_vec(), Some(entry())))),
         ("open-single", frame(open_single(b"What is salvage?".to_vec()))),
         ("chunk", frame(chunk(b"Salvage is".to_vec()))),
+        ("chunk-told", frame(told(2))),
         ("credit", frame(Body::Credit(16))),
         ("need-voucher", frame(Body::NeedVoucher(need))),
         ("voucher", frame(Body::Voucher(voucher()))),
@@ -148,6 +168,8 @@ fn cut_bent_and_lengthened_frames_are_refused_and_never_panic() {
 fn each_limit_has_its_code() {
     let code = |frame: &Frame| frame.to_wire().unwrap_err().code;
     assert_eq!(code(&frame(chunk(vec![0; DATA_BYTES_MAX + 1]))), Code::WireTooLarge);
+    assert!(frame(told(20)).to_wire().is_ok());
+    assert_eq!(code(&frame(told(21))), Code::WireTooLarge);
     assert_eq!(code(&frame(open(vec![0; DATA_BYTES_MAX + 1], None))), Code::WireTooLarge);
     assert_eq!(code(&frame(Body::Final(vec![0; RECEIPT_BYTES_MAX + 1]))), Code::WireTooLarge);
     assert!(frame(chunk(vec![0; DATA_BYTES_MAX])).to_wire().is_ok());

@@ -107,7 +107,7 @@ fn every_golden_frame_is_described_by_the_schema_of_frames() {
         assert!(valid(&ask_schema(), &bytes).is_err(), "{}", path.display());
         frames += 1;
     }
-    assert_eq!(frames, 9);
+    assert_eq!(frames, 10);
 }
 
 #[test]

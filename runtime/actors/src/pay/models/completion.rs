@@ -57,7 +57,7 @@ impl NodeCompletion {
             None => self.purchase.as_mut().ok_or_else(over)?.next().await?,
         };
         match arrived {
-            Arrived::Text { text, .. } => Ok(Piece::Text(text)),
+            Arrived::Text { text, likelihoods, .. } => Ok(Piece::Text { text, likelihoods }),
             Arrived::Receipt(receipt) => {
                 let purchase = self.purchase.take().ok_or_else(over)?;
                 let (salt, usage) = (purchase.salt(), purchase.usage());

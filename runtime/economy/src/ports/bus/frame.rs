@@ -4,6 +4,7 @@
 //! [`Body::Final`] or [`Body::Failed`]. The host writes accepted and spent amounts down before it sends the chunk that
 //! they pay for, so a crash leaves the buyer at most one window behind.
 
+use agora_inference_api::Likelihoods;
 use agora_types::authorization::Single;
 use agora_types::batch::Entry;
 use agora_types::channel::{ChannelConfig, Voucher};
@@ -146,6 +147,9 @@ pub struct Chunk {
     /// At most [`DATA_BYTES_MAX`].
     #[cbor(n(5), with = "minicbor::bytes")]
     pub data: Vec<u8>,
+    /// How likely its token was, where the request asks for it.
+    #[n(6)]
+    pub likelihoods: Option<Box<Likelihoods>>,
 }
 
 /// Asks for a higher voucher.
@@ -244,6 +248,9 @@ impl Frame {
         }
         let (what, size, limit) = match &self.body {
             Body::Open(open) => ("request", open.request.len(), DATA_BYTES_MAX),
+            Body::Chunk(chunk) if chunk.likelihoods.as_ref().is_some_and(|likelihoods| !likelihoods.is_bounded()) => {
+                return Err(BusError::new(Code::WireTooLarge, "the likelihoods of a chunk"));
+            }
             Body::Chunk(chunk) => ("chunk", chunk.data.len(), DATA_BYTES_MAX),
             Body::Final(receipt) => ("receipt", receipt.len(), RECEIPT_BYTES_MAX),
             Body::Failed(failed) => ("detail", failed.detail.len(), DETAIL_BYTES_MAX),
