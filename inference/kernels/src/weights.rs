@@ -43,6 +43,9 @@ impl Form {
     }
 }
 
+/// 1.5 * 2^23: an f32 of this size has no digits below one.
+const WHOLE: f32 = 12_582_912.0;
+
 /// 32 weights of one row, on their way into a matrix: `scale * q + least`, with a scale for each half.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Block {
@@ -66,7 +69,8 @@ impl Block {
         let half = if from_half(half) * 127.0 < most { half + 1 } else { half };
         let scale = if whole { from_half(half) } else { f32::NAN };
         let q = numbers.map(|number| match scale > 0.0 {
-            true => (number / scale).round_ties_even().clamp(-127.0, 127.0) as i8,
+            // Where digits end at one, a sum is rounded to the nearest whole number, ties to even; a call would be slow.
+            true => ((number / scale).clamp(-127.0, 127.0) + WHOLE - WHOLE) as i8,
             false => 0,
         });
         Self { scales: [scale; 2], least: 0.0, q }

@@ -1,4 +1,4 @@
-//! Streams one answer: `cargo run --release -p agora-openlora --example chat -- MODEL.gguf "a question" [streams]`.
+//! Streams one answer: `cargo run --release -p agora-openlora --example chat -- MODEL "a question" [streams]`.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn read(mut stream: Box<dyn TokenStream>, show: bool) -> (u64, Option<Instant>) 
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let model = arguments.next().unwrap_or_else(|| panic!("usage: chat MODEL.gguf [QUESTION] [STREAMS]"));
+    let model = arguments.next().unwrap_or_else(|| panic!("usage: chat MODEL [QUESTION] [STREAMS]"));
     let question = arguments.next().unwrap_or_else(|| "Why is the sky blue?".to_owned());
     let streams: usize = arguments.next().map_or(1, |count| count.parse().unwrap_or(1));
     let begun = Instant::now();

@@ -1,9 +1,9 @@
 //! OpenLoRA: one base model, many adapters, one batch.
 //!
-//! [`OpenLora`] serves a llama-family model from a GGUF file behind the engine port. One thread runs continuous batching:
-//! rows join and leave at every step, each with its own sequence, sampling and adapter; adapters are added while the
-//! model computes and never merged. A row's answer is the same bits alone or in company, on any number of threads, with
-//! or without vector instructions.
+//! [`OpenLora`] serves a model of the Llama, Qwen 2 and 3 or Gemma 3 family behind the engine port, from a GGUF file or a
+//! Hugging Face folder of safetensors. One thread runs continuous batching: rows join and leave at every step, each with
+//! its own sequence, sampling and adapter; adapters are added while the model computes and never merged. A row's answer is
+//! the same bits alone or in company, on any number of threads, with or without vector instructions.
 //!
 //! Model files and adapters are untrusted: every number they state is checked before it is used.
 
@@ -13,9 +13,11 @@ mod adapter;
 mod constrain;
 mod engine;
 mod failure;
+mod folder;
 mod gguf;
 mod model;
 pub mod probe;
+mod safetensors;
 mod sampling;
 mod text;
 
@@ -26,7 +28,7 @@ pub use engine::OpenLora;
 pub struct Loading {
     /// Bytes read.
     pub done_bytes: u64,
-    /// Bytes of the file.
+    /// Bytes of all files.
     pub total_bytes: u64,
 }
 

@@ -3,9 +3,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use agora_inference_api::{Message, Request, Role};
 use agora_openlora::{OpenLora, Settings};
 use serde::Deserialize;
+use serde_json::{Value, json};
+use support::folder::{self, Folder};
 use support::tiny::{self, Tiny, VOCABULARY};
 
 #[derive(Deserialize)]
@@ -80,9 +84,66 @@ impl Vocabulary {
         self.tiny().engine(Settings { threads: 1, ..Settings::default() })
     }
 
+    /// A folder that brings it, as Hugging Face writes it.
+    fn folder(&self) -> Folder {
+        let sentences = self.model == "llama";
+        let added = (0..).zip(&self.tokens).zip(&self.kinds).filter(|(_, kind)| [3, 4].contains(*kind));
+        // Hugging Face has no spaces in SentencePiece's tokens.
+        let name = |token: &str| if sentences { token.replace(' ', "\u{2581}") } else { token.to_owned() };
+        let added = added.map(|((id, token), kind)| json!({ "id": id, "content": name(token), "special": *kind == 3 }));
+        let added: Vec<Value> = added.collect();
+        let plain = (0..).zip(&self.tokens).zip(&self.kinds).filter(|(_, kind)| sentences || **kind == 1);
+        let vocab: BTreeMap<String, u32> = plain.map(|((id, token), _)| (name(token), id)).collect();
+        let regex = regex(&self.pre);
+        let tokenizer = match &self.merges {
+            Some(merges) => json!({
+                "added_tokens": added,
+                "normalizer": (self.pre == "qwen2").then(|| json!({ "type": "NFC" })),
+                "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
+                    { "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false },
+                    { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false },
+                ] },
+                "model": { "type": "BPE", "vocab": vocab, "merges": merges, "ignore_merges": self.pre == "llama-bpe" },
+            }),
+            None => json!({
+                "added_tokens": added,
+                "normalizer": { "type": "Replace", "pattern": { "String": " " }, "content": "\u{2581}" },
+                "model": {
+                    "type": "BPE", "vocab": vocab, "merges": self.made_merges(&vocab), "byte_fallback": true,
+                    "unk_token": "<unk>", "fuse_unk": true,
+                },
+            }),
+        };
+        let mut folder = Folder::of_vocabulary(self.tokens.len(), tokenizer);
+        folder.config["bos_token_id"] = json!(self.begin);
+        folder.config["eos_token_id"] = json!(self.end);
+        folder.put("chat_template.jinja", &self.template);
+        folder
+    }
+
+    /// SentencePiece's scores as merges: all two parts of every token, the maker's own and then the best token first.
+    fn made_merges(&self, vocab: &BTreeMap<String, u32>) -> Vec<(String, String)> {
+        let scores = self.scores.as_ref().unwrap();
+        let mut merges = Vec::new();
+        for (token, id) in vocab.iter().filter(|(_, id)| [1, 4].contains(&self.kinds[**id as usize])) {
+            for (at, _) in token.char_indices().skip(1) {
+                let (left, right) = token.split_at(at);
+                if vocab.contains_key(left) && vocab.contains_key(right) {
+                    let score = if self.kinds[*id as usize] == 4 { f32::MAX } else { scores[*id as usize] };
+                    merges.push((score, left.chars().count(), (left.to_owned(), right.to_owned())));
+                }
+            }
+        }
+        merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+        merges.into_iter().map(|merge| merge.2).collect()
+    }
+
     /// Compares every text and conversation.
     fn check(&self) {
-        let engine = self.engine();
+        self.check_with(&self.engine());
+    }
+
+    fn check_with(&self, engine: &OpenLora) {
         for Text { text, ids } in &self.texts {
             assert_eq!(engine.encode(text), *ids, "{}: {text:?}", self.name);
         }
@@ -96,6 +157,14 @@ impl Vocabulary {
     fn first(&self, kind: i32) -> usize {
         self.kinds.iter().position(|known| *known == kind).unwrap()
     }
+}
+
+/// How Hugging Face says that words are cut.
+fn regex(pre: &str) -> String {
+    let digits = if pre == "llama-bpe" { "{1,3}" } else { "" };
+    format!(
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
 }
 
 fn vocabularies() -> Vec<Vocabulary> {
@@ -162,6 +231,66 @@ fn every_kind_of_vocabulary_makes_the_tokens_of_its_own_library() {
     vocabularies.iter().for_each(Vocabulary::check);
     let names: Vec<_> = vocabularies.iter().map(|vocabulary| vocabulary.name.as_str()).collect();
     assert_eq!(names, ["llama-bpe", "qwen2", "qwen2", "gemma", "llama"]);
+}
+
+/// A folder's tokenizer is read to the same effect.
+#[test]
+fn every_kind_of_vocabulary_makes_the_same_tokens_from_a_folder() {
+    let mut vocabularies = vocabularies();
+    // A space before every text is not read from folders.
+    vocabularies.retain(|vocabulary| vocabulary.space != Some(true));
+    for vocabulary in &vocabularies {
+        vocabulary.check_with(&vocabulary.folder().write().load(None).unwrap());
+    }
+    assert_eq!(vocabularies.len(), 4);
+}
+
+#[test]
+fn a_folders_message_smuggles_no_special_token_in() {
+    for vocabulary in vocabularies().iter().filter(|vocabulary| vocabulary.space != Some(true)) {
+        let engine = vocabulary.folder().write().load(None).unwrap();
+        let special = |token: &u32| match vocabulary.kinds[*token as usize] {
+            1 | 6 => false,
+            4 => vocabulary.name != "gemma",
+            _ => true,
+        };
+        let count = |text: &str| {
+            engine.prompt(&request([(Role::User, text.to_owned())])).unwrap().iter().filter(|id| special(id)).count()
+        };
+        let all = (0..).zip(&vocabulary.tokens).filter(|(id, _)| special(id)).map(|(_, token)| token.as_str());
+        assert_eq!(count("Hi"), count(&all.collect::<String>()), "{}", vocabulary.name);
+    }
+}
+
+#[derive(Deserialize)]
+struct RealFolder {
+    path: std::path::PathBuf,
+    texts: Vec<Text>,
+}
+
+/// `AGORA_TOKENIZERS` names a file that `tests/data/folders.py` made of real `tokenizer.json`s.
+#[test]
+#[ignore = "needs vocabularies that are not ours to ship"]
+fn real_tokenizers_of_folders_make_the_tokens_of_their_own_library() {
+    let path = std::env::var_os("AGORA_TOKENIZERS").expect("AGORA_TOKENIZERS names a file");
+    let all: Vec<RealFolder> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for RealFolder { path, texts } in all {
+        let tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let sentences = tokenizer["model"]["byte_fallback"] == true;
+        let added = if sentences { 0 } else { tokenizer["added_tokens"].as_array().unwrap().len() };
+        let vocabulary = tokenizer["model"]["vocab"].as_object().unwrap().len() + added;
+        let start = std::time::Instant::now();
+        let folder = Folder::of_vocabulary(vocabulary, tokenizer);
+        let extra = path.with_file_name("tokenizer_config.json");
+        folder.put("tokenizer_config.json", std::fs::read(extra).unwrap());
+        let made = start.elapsed();
+        let engine = folder::load(folder.write().path(), None).unwrap();
+        println!("{}: made in {made:?}, loaded by {:?}", path.display(), start.elapsed());
+        for Text { text, ids } in &texts {
+            assert_eq!(engine.encode(text), *ids, "{}: {text:?}", path.display());
+        }
+        println!("{vocabulary} tokens, {} texts", texts.len());
+    }
 }
 
 /// `AGORA_TOKENS` names a file that `tests/data/tokens.py` made of real vocabularies.

@@ -227,7 +227,7 @@ settings! {
     bind: IpAddr = "AGORA_BIND", IpAddr::V4(Ipv4Addr::LOCALHOST);
     /// The port that others pay at; 0 takes any free one, `off` opens none.
     http: HttpPort = "AGORA_HTTP_PORT", HttpPort::Port(8_402);
-    /// The base model: a known name or a path to a GGUF file.
+    /// The base model: a known name, or a path to a GGUF file or a Hugging Face folder.
     model: ModelChoice = "AGORA_MODEL", ModelChoice(crate::fetch::DEFAULT_MODEL.to_owned());
     /// Threads that compute tokens.
     threads: Threads = "AGORA_THREADS", Threads::of_machine();

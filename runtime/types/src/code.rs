@@ -200,7 +200,7 @@ codes! {
     EngineNotFinite = 6006, "engine.not_finite", 500, 1, None, "the model computed a value that is not a number; the model or adapter is unusable";
     EngineBadRequest = 6007, "engine.bad_request", 400, 2, None, "the request breaks a bound; see the message";
     EngineStopped = 6008, "engine.stopped", 503, 6, None, "the engine has stopped; start the node again";
-    EngineUnsupported = 6009, "engine.unsupported", 400, 2, None, "this architecture or tensor format is not supported; use a llama-family GGUF";
+    EngineUnsupported = 6009, "engine.unsupported", 400, 2, None, "this architecture, tokenizer or tensor format is not supported; use a model of the Llama, Qwen 2 or 3, or Gemma 3 family";
     EngineFileMissing = 6010, "engine.file_not_found", 404, 3, None, "there is no such model file; fetch it with `agora model fetch`";
     EngineWrongHash = 6011, "engine.wrong_hash", 400, 8, None, "the file is not the one that was promised (SHA-256 differs); fetch it again";
     EngineTooLarge = 6012, "engine.too_large", 413, 2, None, "the file is over the engine's limits";

@@ -1,26 +1,20 @@
-//! A bounded reader of safetensors files.
+//! The matrices of an adapter's weights.
 
 use std::collections::BTreeMap;
 
 use agora_inference_api::EngineError;
-use serde::Deserialize;
 
 use crate::failure::{bad_adapter, quoted};
 use crate::gguf::Format;
+use crate::safetensors::Bounds;
 
-/// Most bytes of the header.
-const HEADER_SIZE_MAX: u64 = 4 << 20;
-/// Most tensors: two for each of seven matrices of 256 layers.
-const TENSORS_MAX: usize = 2 * 7 * 256;
-
-/// An entry of the header.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    dtype: String,
-    shape: Vec<u64>,
-    data_offsets: [u64; 2],
-}
+const BOUNDS: Bounds = Bounds {
+    header_size_max: 4 << 20,
+    // Two for each of seven matrices of 256 layers.
+    tensors_max: 2 * 7 * 256,
+    bad: bad_adapter,
+    unsupported: bad_adapter,
+};
 
 /// A matrix of the file.
 pub(super) struct Tensor<'a> {
@@ -39,53 +33,18 @@ impl Tensor<'_> {
     }
 }
 
-/// The matrices of a file, by name. Every byte of its data belongs to exactly one of them.
+/// The matrices of a file, by name.
 pub(super) fn read(file: &[u8]) -> Result<BTreeMap<String, Tensor<'_>>, EngineError> {
-    let (size, rest) = file.split_first_chunk::<8>().ok_or_else(|| bad_adapter("the weights file is too short"))?;
-    let size = u64::from_le_bytes(*size);
-    if size > HEADER_SIZE_MAX || size > rest.len() as u64 {
-        return Err(bad_adapter(format!("the weights file has a header of {size} bytes")));
-    }
-    let (header, data) = rest.split_at(usize::try_from(size).unwrap_or(rest.len()));
-    let mut raw: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(header).map_err(|error| bad_adapter(format!("the weights' header: {error}")))?;
-    raw.remove("__metadata__");
-    if raw.len() > TENSORS_MAX {
-        return Err(bad_adapter(format!("{} tensors; at most {TENSORS_MAX}", raw.len())));
-    }
+    let (first, rest) = file.split_first_chunk::<8>().ok_or_else(|| bad_adapter("the weights file is too short"))?;
+    let (header, data) = rest.split_at(BOUNDS.header_size(*first, rest.len() as u64)?);
     let mut tensors = BTreeMap::new();
-    let mut ranges = Vec::new();
-    for (name, entry) in raw {
-        let bad = |what: &str| bad_adapter(format!("tensor {}: {what}", quoted(&name)));
-        let entry: Entry = serde_json::from_value(entry).map_err(|_| bad("a malformed entry"))?;
-        let (format, width) = match entry.dtype.as_str() {
-            "F32" => (Format::F32, 4),
-            "F16" => (Format::F16, 2),
-            "BF16" => (Format::Bf16, 2),
-            _ => return Err(bad("the type is not F32, F16 or BF16")),
-        };
-        let [start, end] = entry.data_offsets;
-        let &[rows, columns] = entry.shape.as_slice() else { return Err(bad("not a matrix")) };
-        let size = rows.checked_mul(columns).and_then(|count| count.checked_mul(width));
-        if size.is_none() || size != end.checked_sub(start) || end > data.len() as u64 {
-            return Err(bad("its place does not fit its shape"));
-        }
-        let place = |offset: u64| usize::try_from(offset).map_err(|_| bad("its place is outside"));
-        ranges.push((start, end));
-        let bytes = &data[place(start)?..place(end)?];
-        let tensor = Tensor { rows: place(rows)?, columns: place(columns)?, format, bytes };
-        tensors.insert(name, tensor);
-    }
-    ranges.sort_unstable();
-    let mut at = 0;
-    for (start, end) in ranges {
-        if start != at {
-            return Err(bad_adapter("the weights overlap or leave gaps"));
-        }
-        at = end;
-    }
-    if at != data.len() as u64 {
-        return Err(bad_adapter("the weights leave bytes over"));
+    for place in BOUNDS.places(header, data.len() as u64)? {
+        let bad = |what: &str| bad_adapter(format!("tensor {}: {what}", quoted(&place.name)));
+        let &[rows, columns] = place.shape.as_slice() else { return Err(bad("not a matrix")) };
+        let number = |number: u64| usize::try_from(number).map_err(|_| bad("its place is outside"));
+        let bytes = &data[number(place.start)?..][..number(place.size)?];
+        let tensor = Tensor { rows: number(rows)?, columns: number(columns)?, format: place.format, bytes };
+        tensors.insert(place.name, tensor);
     }
     Ok(tensors)
 }

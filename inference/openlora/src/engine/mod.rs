@@ -3,31 +3,28 @@
 mod batch;
 mod desk;
 mod fair;
+mod load;
 mod prefixes;
 mod stream;
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use agora_inference_api::{AdapterInfo, BaseInfo, Engine, EngineError, Job, Readiness, Request, TokenStream};
-use agora_kernels::{Pool, Simd};
+use agora_kernels::Pool;
 use agora_types::{Code, Hash};
 
 use crate::adapter::{Adapter, Registry};
 use crate::constrain::{Constrainer, Constraint};
-use crate::failure::{bad_model, quoted};
-use crate::gguf::{Header, Reader};
-use crate::model::{Cache, Model, Part, Shape, Stage};
+use crate::folder::{self, Folder};
+use crate::model::{Cache, Model, Part, Stage};
 use crate::text::Text;
 use crate::{Loading, Settings};
 use batch::{Batch, Row};
 use desk::Doorbell;
 
-/// Largest model file.
-const FILE_SIZE_MAX: u64 = 64 << 30;
 /// Most tokens whose logits are kept at once.
 const LOGITS_TOKENS_MAX: usize = 512;
 
@@ -49,7 +46,9 @@ pub struct OpenLora {
 }
 
 impl OpenLora {
-    /// Loads a model's file, read once and hashed on the way.
+    /// Loads a model, read once and hashed on the way: a GGUF's file, or a Hugging Face folder with `config.json`,
+    /// `tokenizer.json` and safetensors, named by its own path or that of its `config.json`. A folder's hash is over all the
+    /// files that are read of it: `agora/folder/v1`, then each name and SHA-256.
     ///
     /// # Errors
     /// `engine.file_not_found`, `engine.wrong_hash`, `engine.bad_model`, `engine.unsupported`, `engine.too_large`.
@@ -59,17 +58,17 @@ impl OpenLora {
         settings: Settings,
         progress: &mut dyn FnMut(Loading),
     ) -> Result<Self, EngineError> {
-        let missing =
-            |error: std::io::Error| EngineError::new(Code::EngineFileMissing, format!("{}: {error}", path.display()));
-        let mut file = File::open(path).map_err(missing)?;
-        let found = file.metadata().map_err(missing)?;
-        if !found.is_file() {
-            return Err(EngineError::new(Code::EngineFileMissing, format!("{} is not a file", path.display())));
-        }
-        Self::load_from(&mut file, found.len(), expected, settings, progress)
+        let base = match folder::of(path) {
+            Some(folder) => load::folder(&folder, expected, &settings, progress)?,
+            None => {
+                let (mut file, size) = load::open(path)?;
+                load::file(&mut file, size, expected, &settings, progress)?
+            }
+        };
+        Self::serve(base, settings)
     }
 
-    /// Loads a model from `size` bytes of any reader; otherwise as [`OpenLora::load`].
+    /// Loads a GGUF from `size` bytes of any reader; otherwise as [`OpenLora::load`].
     ///
     /// # Errors
     /// As [`OpenLora::load`].
@@ -80,20 +79,23 @@ impl OpenLora {
         settings: Settings,
         progress: &mut dyn FnMut(Loading),
     ) -> Result<Self, EngineError> {
-        if size > FILE_SIZE_MAX {
-            return Err(EngineError::new(Code::EngineTooLarge, format!("{size} bytes; at most {FILE_SIZE_MAX}")));
+        Self::serve(load::file(source, size, expected, &settings, progress)?, settings)
+    }
+
+    /// Bytes that [`OpenLora::load`] reads.
+    ///
+    /// # Errors
+    /// `engine.file_not_found`, `engine.bad_model` or `engine.too_large` for a folder's index.
+    pub fn size(path: &Path) -> Result<u64, EngineError> {
+        match folder::of(path) {
+            Some(folder) => Folder::size(&folder),
+            None => load::open(path).map(|(_, size)| size),
         }
-        let mut reader = Reader::new(source, size, progress);
-        let read = read(&mut reader, &settings);
-        // A promised hash is judged first: a file that was damaged on its way is the wrong file.
-        let hash = reader.finish();
-        if let (Some(expected), Ok(hash)) = (expected, &hash)
-            && expected != *hash
-        {
-            return Err(EngineError::new(Code::EngineWrongHash, format!("{hash}, not {expected}")));
-        }
-        let (name, model, text) = read?;
-        let base = BaseInfo { name, hash: hash?, tokenizer_hash: text.hash(), context_max: model.shape.context as u64 };
+    }
+
+    fn serve(base: load::Base, settings: Settings) -> Result<Self, EngineError> {
+        let load::Base { name, model, text, hash } = base;
+        let base = BaseInfo { name, hash, tokenizer_hash: text.hash(), context_max: model.shape.context as u64 };
         let (model, text) = (Arc::new(model), Arc::new(text));
         let doorbell = Arc::new(Doorbell::new());
         let failed = |error: std::io::Error| EngineError::new(Code::EngineStopped, format!("no thread: {error}"));
@@ -207,20 +209,6 @@ impl OpenLora {
     fn adapter(&self, hash: &Hash) -> Result<Arc<Adapter>, EngineError> {
         self.adapters.wait(&self.adapters.claim(hash)?)
     }
-}
-
-/// Name, weights and tokenizer.
-fn read(reader: &mut Reader<'_>, settings: &Settings) -> Result<(String, Model, Text), EngineError> {
-    let mut header = Header::read(reader)?;
-    let name = header.text("general.name")?.map_or_else(|| "unnamed".to_owned(), quoted);
-    let text = Text::read(&mut header)?;
-    let shape = Shape::read(&header, text.vocabulary(), settings.context_max)?;
-    if shape.context < 2 {
-        return Err(bad_model("a context of less than two tokens"));
-    }
-    let simd = if settings.portable { Simd::PORTABLE } else { Simd::best() };
-    let model = Model::read(reader, &header, shape, simd)?;
-    Ok((name, model, text))
 }
 
 impl Engine for OpenLora {

@@ -10,7 +10,7 @@ use agora_inference_api::EngineError;
 use crate::failure::{bad_model, quoted, unsupported};
 
 pub(crate) use block::Format;
-pub(crate) use reader::Reader;
+pub(crate) use reader::{Reader, buffered};
 
 const TENSORS_MAX: u64 = 16_384;
 const ENTRIES_MAX: u64 = 4_096;
@@ -39,6 +39,17 @@ pub(crate) enum Value {
     Other,
 }
 
+/// What becomes of a tensor's numbers on their way from the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rewrite {
+    /// A GGUF holds them as they are used.
+    Nothing,
+    /// Rows of heads of this size: what lies half a head apart becomes neighbours.
+    Pair(usize),
+    /// Each is one less than what is meant.
+    AddOne,
+}
+
 /// Where a tensor lies and what it holds.
 #[derive(Debug, Clone)]
 pub(crate) struct Tensor {
@@ -49,10 +60,11 @@ pub(crate) struct Tensor {
     /// From the start of the file.
     pub(crate) start: u64,
     pub(crate) size: u64,
+    pub(crate) rewrite: Rewrite,
 }
 
 /// A parsed header.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Header {
     entries: BTreeMap<String, Value>,
     /// In the order in which they lie in the file, without overlap, inside it.
@@ -190,7 +202,6 @@ impl Header {
     }
 
     /// Sets an entry.
-    #[cfg(test)]
     pub(crate) fn set(&mut self, name: &str, value: Value) {
         self.entries.insert(name.to_owned(), value);
     }
@@ -288,5 +299,5 @@ fn tensor(reader: &mut Reader<'_>) -> Result<Tensor, EngineError> {
         .row_size(dimensions[0])
         .and_then(|row| dimensions[1..].iter().try_fold(row, |size, dimension| size.checked_mul(*dimension)))
         .ok_or_else(|| bad_model(format!("tensor {} has an impossible shape", quoted(&name))))?;
-    Ok(Tensor { name, dimensions, format, start, size })
+    Ok(Tensor { name, dimensions, format, start, size, rewrite: Rewrite::Nothing })
 }

@@ -3,7 +3,8 @@
 //! One pass means that what was hashed is what was loaded, even if the file changes meanwhile; and that no file is ever
 //! held whole.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufReader, Read};
 
 use agora_inference_api::EngineError;
 use agora_types::{Hash, HashStream};
@@ -13,6 +14,14 @@ use crate::failure::bad_model;
 
 /// Progress is told at most once per this many bytes.
 const TELL_EVERY: u64 = 4 << 20;
+
+/// Bytes that a file is asked for at once.
+const BUFFER_SIZE: usize = 1 << 20;
+
+/// A file for a [`Reader`]: a row is often short.
+pub(crate) fn buffered(file: File) -> BufReader<File> {
+    BufReader::with_capacity(BUFFER_SIZE, file)
+}
 
 /// A hashing, counting reader of a file of known size.
 pub(crate) struct Reader<'a> {

@@ -10,7 +10,7 @@ use agora_types::Code;
 use super::shape::Family;
 use super::{Role, Shape};
 use crate::failure::{bad_model, quoted, unsupported};
-use crate::gguf::{Format, Header, Reader, Tensor};
+use crate::gguf::{Format, Reader, Rewrite, Tensor};
 
 /// One layer.
 #[derive(Debug)]
@@ -50,25 +50,17 @@ pub(crate) struct Model {
     near_turns: Vec<f32>,
 }
 
-/// What was read, by name, until all is there.
+/// What was read, by its name in a GGUF, until all is there. Whatever the form of the model's files, they give the same: a
+/// reader of each, and its tensors.
 #[derive(Default)]
-struct Parts {
+pub(crate) struct Parts {
     matrices: BTreeMap<String, Matrix>,
     vectors: BTreeMap<String, Vec<f32>>,
 }
 
 impl Model {
-    /// Reads every tensor of the header, in the order in which they lie.
-    pub(crate) fn read(
-        reader: &mut Reader<'_>,
-        header: &Header,
-        shape: Shape,
-        simd: Simd,
-    ) -> Result<Self, EngineError> {
-        let mut parts = Parts::default();
-        for tensor in &header.tensors {
-            parts.read(reader, tensor, &shape)?;
-        }
+    /// Puts all parts together.
+    pub(crate) fn new(mut parts: Parts, shape: Shape, simd: Simd) -> Result<Self, EngineError> {
         let frequencies = parts.vectors.remove("rope_freqs.weight");
         let far = turns(&shape, shape.rope_base, shape.family.stretch, frequencies.as_deref())?;
         let near = shape.family.window.as_ref().map(|window| turns(&shape, window.rope_base, 1.0, None));
@@ -82,9 +74,7 @@ impl Model {
         }
         Ok(Self { shape, simd, embedding, head, norm, layers, turns: far, near_turns: near })
     }
-}
 
-impl Model {
     /// How far back a layer sees at a position: the first position that it sees.
     pub(crate) fn first_seen(&self, layer: usize, position: usize) -> usize {
         let window = self.shape.family.window.as_ref().filter(|window| !window.sees_all(layer));
@@ -108,7 +98,27 @@ impl Model {
 }
 
 impl Parts {
-    fn read(&mut self, reader: &mut Reader<'_>, tensor: &Tensor, shape: &Shape) -> Result<(), EngineError> {
+    /// Reads a file's tensors, which come in the order in which they lie.
+    pub(crate) fn read(
+        &mut self,
+        reader: &mut Reader<'_>,
+        tensors: &[Tensor],
+        shape: &Shape,
+    ) -> Result<(), EngineError> {
+        tensors.iter().try_for_each(|tensor| self.tensor(reader, tensor, shape))
+    }
+
+    /// What the angles are divided by, where no tensor says it.
+    pub(crate) fn set_factors(&mut self, factors: Vec<f32>) {
+        self.vectors.insert("rope_freqs.weight".to_owned(), factors);
+    }
+
+    /// Whether the embedding is not the head too.
+    pub(crate) fn has_head(&self) -> bool {
+        self.matrices.contains_key("output.weight")
+    }
+
+    fn tensor(&mut self, reader: &mut Reader<'_>, tensor: &Tensor, shape: &Shape) -> Result<(), EngineError> {
         let name = &tensor.name;
         let unknown = || unsupported(format!("a model with the tensor {}", quoted(name)));
         let (stem, suffix) = name.rsplit_once('.').ok_or_else(unknown)?;
@@ -177,7 +187,7 @@ impl Parts {
     }
 }
 
-/// Reads a matrix row by row, so that no second copy of it is ever in memory.
+/// Reads a matrix row by row, or head by head, so that no second copy of it is ever in memory.
 fn matrix(reader: &mut Reader<'_>, tensor: &Tensor, rows: usize, columns: usize) -> Result<Matrix, EngineError> {
     let name = quoted(&tensor.name);
     if tensor.dimensions != [columns as u64, rows as u64] {
@@ -192,13 +202,18 @@ fn matrix(reader: &mut Reader<'_>, tensor: &Tensor, rows: usize, columns: usize)
     reader.skip_to(tensor.start)?;
     // Sizes lie inside the file, so what is allocated is of the file's own order.
     let mut packer = Packer::new(tensor.format.form(), rows, columns).map_err(bad)?;
-    let mut bytes = vec![0; size];
+    let together = if let Rewrite::Pair(head) = tensor.rewrite { head } else { 1 };
+    let mut bytes = vec![0; size * together];
     let mut blocks = Vec::new();
-    for _ in 0..rows {
+    for _ in 0..rows / together {
         reader.fill(&mut bytes)?;
-        blocks.clear();
-        tensor.format.blocks(&bytes, &mut blocks);
-        packer.push(&blocks).map_err(bad)?;
+        for row in 0..together {
+            // Of a head, the first row of each half, then the second of each.
+            let from = row % 2 * (together / 2) + row / 2;
+            blocks.clear();
+            tensor.format.blocks(&bytes[from * size..][..size], &mut blocks);
+            packer.push(&blocks).map_err(bad)?;
+        }
     }
     Ok(packer.finish())
 }
@@ -216,7 +231,8 @@ fn vector(reader: &mut Reader<'_>, tensor: &Tensor, size: usize) -> Result<Vec<f
     }
     reader.skip_to(tensor.start)?;
     let bytes = reader.bytes(size * width)?;
-    let numbers: Vec<f32> = bytes.chunks_exact(width).map(|bytes| tensor.format.number(bytes)).collect();
+    let more = if tensor.rewrite == Rewrite::AddOne { 1.0 } else { 0.0 };
+    let numbers: Vec<f32> = bytes.chunks_exact(width).map(|bytes| tensor.format.number(bytes) + more).collect();
     if numbers.iter().any(|number| !number.is_finite()) {
         return Err(bad_model(format!("tensor {name} has numbers that are not finite")));
     }

@@ -7,5 +7,5 @@ mod shape;
 
 pub(crate) use cache::Cache;
 pub(crate) use forward::{Part, Stage};
-pub(crate) use load::{Layer, Model};
-pub(crate) use shape::{Gate, Role, Shape, Turns};
+pub(crate) use load::{Layer, Model, Parts};
+pub(crate) use shape::{Gate, Role, Shape, Turns, VOCABULARY_MAX};

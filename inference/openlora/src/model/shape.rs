@@ -12,7 +12,7 @@ const WIDTH_MAX: u64 = 32_768;
 const INNER_MAX: u64 = 131_072;
 const HEADS_MAX: u64 = 256;
 const HEAD_SIZE_MAX: u64 = 512;
-const VOCABULARY_MAX: usize = 1 << 20;
+pub(crate) const VOCABULARY_MAX: usize = 1 << 20;
 const STRETCH_MAX: f64 = 1_024.0;
 
 /// The shape of a model.

@@ -1,4 +1,4 @@
-//! From conversations to tokens and back: the tokenizer and chat template that lie in the model's file.
+//! From conversations to tokens and back: the tokenizer and chat template that come with the model.
 
 mod answer;
 mod bpe;
@@ -20,23 +20,25 @@ use crate::gguf::Header;
 pub(crate) use answer::Answer;
 use bpe::Bpe;
 use names::Names;
-use sentence::Sentence;
+use sentence::{Order, Sentence};
 use template::{Piece, Template};
 use words::Words;
 
 /// Names of special tokens that end an answer wherever they occur.
-const ENDS: [&str; 8] =
+pub(crate) const ENDS: [&str; 8] =
     ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<end_of_turn>", "<eos>", "</s>"];
 /// What a model without a chat template goes on with: the messages, one after another.
 const PLAIN: &str =
     "{% for message in messages %}{{ message['content'] }}{% if not loop.last %}{{ '\n\n' }}{% endif %}{% endfor %}";
 
 /// The types of tokens that matter here; the others are never text.
-mod kind {
-    pub(super) const NORMAL: i64 = 1;
+pub(crate) mod kind {
+    pub(crate) const NORMAL: i64 = 1;
+    pub(crate) const CONTROL: i64 = 3;
     /// Defined by the model's maker: text, but cut out before anything merges.
-    pub(super) const USER: i64 = 4;
-    pub(super) const BYTE: i64 = 6;
+    pub(crate) const USER: i64 = 4;
+    pub(crate) const UNUSED: i64 = 5;
+    pub(crate) const BYTE: i64 = 6;
 }
 
 /// A vocabulary of one of two kinds.
@@ -116,10 +118,18 @@ impl Text {
                 Vocabulary::Bytes(Box::new(Bpe::new(&tokens, &kinds, &merges, words)?))
             }
             None => {
-                let scores = header.take_floats("tokenizer.ggml.scores")?;
                 hash.piece([u8::from(wants_space)]);
-                scores.iter().for_each(|score| hash.piece(score.to_be_bytes()));
-                Vocabulary::Sentences(Box::new(Sentence::new(&tokens, &kinds, &scores, is_special, wants_space)?))
+                let order = if header.has("tokenizer.ggml.scores") {
+                    let scores = header.take_floats("tokenizer.ggml.scores")?;
+                    scores.iter().for_each(|score| hash.piece(score.to_be_bytes()));
+                    Order::Scores(scores)
+                } else {
+                    let merges = header.take_texts("tokenizer.ggml.merges")?;
+                    hash.piece("merges");
+                    merges.iter().for_each(|merge| hash.piece(merge));
+                    Order::Merges(merges)
+                };
+                Vocabulary::Sentences(Box::new(Sentence::new(&tokens, &kinds, &order, is_special, wants_space)?))
             }
         };
         let named = special.iter().filter(|id| ENDS.contains(&tokens[**id as usize].as_str()));

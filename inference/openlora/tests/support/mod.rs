@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
 
+pub(crate) mod folder;
 pub(crate) mod peft;
 pub(crate) mod quantise;
 pub(crate) mod reference;

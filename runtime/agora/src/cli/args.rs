@@ -103,7 +103,7 @@ pub struct Up {
     /// The address to listen at [env: AGORA_BIND] [default: 127.0.0.1]
     #[arg(long)]
     pub bind: Option<IpAddr>,
-    /// The base model: a known name, or the path of a GGUF file [env: AGORA_MODEL]
+    /// The base model: a known name, or the path of a GGUF file or a Hugging Face folder [env: AGORA_MODEL]
     #[arg(long, value_name = "PATH|NAME")]
     pub model: Option<ModelChoice>,
     /// Threads that compute tokens [env: AGORA_THREADS]
@@ -136,7 +136,7 @@ pub struct Demo {
     /// The agent to deploy: its component or its agent.toml [default: researcher, as `cargo xtask guests` builds it]
     #[arg(long, value_name = "FILE")]
     pub agent: Option<std::path::PathBuf>,
-    /// The base model: a known name, or the path of a GGUF file [env: AGORA_MODEL]
+    /// The base model: a known name, or the path of a GGUF file or a Hugging Face folder [env: AGORA_MODEL]
     #[arg(long, value_name = "PATH|NAME")]
     pub model: Option<ModelChoice>,
     /// Threads that compute tokens [env: AGORA_THREADS]

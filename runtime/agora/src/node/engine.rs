@@ -54,7 +54,8 @@ pub(super) fn load(
         }
     };
     let settings = EngineSettings { threads, ..EngineSettings::default() };
-    let total = std::fs::metadata(&path).map_or(0, |data| data.len());
+    // A path that is wrong is told by loading.
+    let total = OpenLora::size(&path).unwrap_or_default();
     let bar = printer.bytes_bar(&format!("loading {}", choice.as_str()), total);
     let mut progress = |loading: Loading| bar.at(loading.done_bytes);
     let loaded = OpenLora::load(&path, expected, settings, &mut progress);

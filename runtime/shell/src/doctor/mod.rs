@@ -274,7 +274,7 @@ fn model(subject: &Subject, probe: &dyn Probe) -> Check {
     const GET: &str = "fetch it with `agora model fetch`";
     let folder = subject.paths.models();
     if let Some(path) = &subject.model_path {
-        let there = probe.is_file(path);
+        let there = probe.is_file(path) || probe.is_file(&path.join("config.json"));
         return Check::ok_or("model", there, Verdict::Fail, path.display().to_string(), "there is no such file");
     }
     let Some(model) = &subject.model else {

@@ -65,7 +65,7 @@ pub fn find(name: &str) -> Outcome<&'static ModelSource> {
     MODELS.iter().find(|model| model.name == name).ok_or_else(|| {
         let known: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
         let what = format!("no model is known as `{name}`");
-        let advice = format!("write one of {}, or the path of a GGUF file", known.join(", "));
+        let advice = format!("write one of {}, or the path of a GGUF file or Hugging Face folder", known.join(", "));
         Failure::new(Code::EngineFileMissing, what).advise(advice)
     })
 }
