@@ -226,8 +226,9 @@ impl Engine for OpenLora {
 
     fn prepare(&self, adapter: Option<&Hash>) -> Readiness {
         let load_ms = adapter.and_then(|hash| {
+            let wait_ms = self.adapters.wait_ms(hash);
             self.adapters.prefetch(hash);
-            self.adapters.wait_ms(hash)
+            wait_ms
         });
         let load_ms = load_ms.unwrap_or_default();
         let hot_ms = self.doorbell.desk().wait_s() * 1e3;
