@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
 use agora_types::{Address, Code, Hash, Usage};
 use minicbor::{Decode, Encode};
@@ -91,14 +90,15 @@ pub struct Job {
     pub ahead_max: usize,
     /// Who pays: turns and places are shared fairly between payers, and a prompt is found again by its payer only.
     pub payer: Option<Address>,
-    /// Longest wait for the row to join the batch; then `engine.busy`. `None`: as long as the engine allows.
-    pub wait_max: Option<Duration>,
+    /// Longest wait for the row to join the batch, in milliseconds; then `engine.busy`. `None`: as long as the engine
+    /// allows.
+    pub wait_max_ms: Option<u64>,
 }
 
 impl Job {
     /// A job of nobody in particular, answered by the base model.
     pub fn new(request: Request, ahead_max: usize) -> Self {
-        Self { request, adapter: None, ahead_max, payer: None, wait_max: None }
+        Self { request, adapter: None, ahead_max, payer: None, wait_max_ms: None }
     }
 }
 

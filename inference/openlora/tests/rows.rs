@@ -211,8 +211,8 @@ fn a_row_that_waits_past_its_deadline_is_refused() {
     // The only place of this payer is taken by a row that nobody reads.
     let mut first = engine.start(Job::new(ask("hello", 200), 1)).unwrap();
     assert!(block_on(first.next()).unwrap().is_some());
-    let wait_max = Some(std::time::Duration::from_millis(30));
-    let late = engine.start(Job { wait_max, ..Job::new(ask("late", 5), 1) }).unwrap();
+    let wait_max_ms = Some(30);
+    let late = engine.start(Job { wait_max_ms, ..Job::new(ask("late", 5), 1) }).unwrap();
     assert_eq!(read(late).unwrap_err().code, Code::EngineBusy);
     drop(first);
     assert_eq!(answer(&engine, ask("late", 5), None).tokens, 5);

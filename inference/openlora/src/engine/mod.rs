@@ -11,6 +11,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use agora_inference_api::{AdapterInfo, BaseInfo, Engine, EngineError, Job, Readiness, Request, TokenStream};
 use agora_kernels::Pool;
@@ -247,7 +248,7 @@ impl Engine for OpenLora {
         let adapter = job.adapter.map(|hash| self.adapters.claim(&hash)).transpose()?;
         let constraint = self.constraint(&job.request)?;
         let (writer, reader) = stream::pair(job.ahead_max, &self.doorbell);
-        let (what, whose) = ((adapter, constraint), (job.payer, job.wait_max));
+        let (what, whose) = ((adapter, constraint), (job.payer, job.wait_max_ms.map(Duration::from_millis)));
         let row = Row::new(tokens, job.request, what, whose, writer, self.model.shape.context);
         let mut desk = self.doorbell.desk();
         if desk.stopped {

@@ -87,7 +87,7 @@ fn told(top: usize) -> Body {
     let Body::Chunk(chunk) = chunk(b"Salvage".to_vec()) else { unreachable!("a chunk") };
     let likelihoods = Likelihoods {
         chosen: Likelihood::new(b"Salvage", 693_147),
-        top: (0..top).map(|at| Likelihood::new(&[0xE2, 0x82], 70_000 * at as u32)).collect(),
+        top: (0..top).map(|at| Likelihood::new(&[0xE2, 0x82], 70_000 * u32::try_from(at).unwrap())).collect(),
     };
     Body::Chunk(Chunk { likelihoods: Some(Box::new(likelihoods)), ..chunk })
 }
