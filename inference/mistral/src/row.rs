@@ -174,7 +174,7 @@ impl Row {
         state.tokens.push(token);
         state.usage.output += 1;
         let usage = state.usage;
-        state.waiting.push_back(Piece::Token { text, usage });
+        state.waiting.push_back(Piece::Token { text, usage, likelihoods: None });
         wake(&mut state);
         match stopped {
             true => self.finish(&mut state, Ending::StopString),

@@ -156,10 +156,23 @@ impl Text {
     /// Tokens of a request as the model's template renders it.
     ///
     /// # Errors
-    /// `engine.bad_request`: a bound, a refusal of the template, or a message that contains one of the model's own marks,
+    /// `engine.bad_request`: a bound, something that is not served here, a refusal of the template, or a message that contains one of the model's own marks,
     /// with which it could speak in another's name.
     pub(crate) fn prompt(&self, request: &Request) -> Result<Vec<u32>, EngineError> {
         request.check()?;
+        let sampling = &request.sampling;
+        if request.schema.is_some() || request.logprobs.is_some() {
+            return Err(EngineError::new(
+                Code::EngineBadRequest,
+                "this engine serves no schema and tells no probabilities",
+            ));
+        }
+        if sampling.min_p_milli != 0 || sampling.repetition_milli != 1_000 {
+            return Err(EngineError::new(
+                Code::EngineBadRequest,
+                "this engine knows no min-p and no repetition penalty",
+            ));
+        }
         for message in &request.messages {
             let marked = self.encode(&message.text)?;
             let words = &self.words;

@@ -65,7 +65,7 @@ pub(crate) fn read(mut stream: Box<dyn TokenStream>) -> Result<Whole, EngineErro
     let (mut text, mut tokens) = (String::new(), 0);
     loop {
         match block_on(stream.next())?.expect("an answer ends with its end") {
-            Piece::Token { text: more, usage } => {
+            Piece::Token { text: more, usage, .. } => {
                 text += &more;
                 tokens += 1;
                 assert_eq!(usage.output, tokens, "a piece is a token");
