@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::Simd;
+use crate::cuda::Memory;
 use crate::lanes::{Lanes, TILE};
 use crate::math::{exp, sum_lanes};
 use crate::simd::each_simd;
@@ -18,8 +19,14 @@ pub const PAGE: usize = TILE;
 const TOGETHER: usize = 4;
 
 /// Keys and values of sixteen positions.
-#[derive(Debug, Clone)]
-pub struct Page(Box<[[u16; TILE]]>);
+#[derive(Debug)]
+pub struct Page(Place);
+
+#[derive(Debug)]
+enum Place {
+    Here(Box<[[u16; TILE]]>),
+    Device(Memory),
+}
 
 impl Page {
     /// An empty page for `heads` key heads (of all layers together) of `size` numbers; `None` without memory for it.
@@ -32,7 +39,12 @@ impl Page {
         let mut page = Vec::new();
         page.try_reserve_exact(lines).ok()?;
         page.resize(lines, [0; TILE]);
-        Some(Self(page.into_boxed_slice()))
+        Some(Self(Place::Here(page.into_boxed_slice())))
+    }
+
+    /// In memory of a device.
+    pub(crate) fn of(memory: Memory) -> Self {
+        Self(Place::Device(memory))
     }
 
     /// Bytes in memory.
@@ -43,19 +55,31 @@ impl Page {
     /// Writes key and value of one head at a place of the page.
     ///
     /// # Panics
-    /// If the head or the place is not of this page, or a head's size is not a multiple of 16.
+    /// If the head or the place is not of this page, a head's size is not a multiple of 16, or the page lies on a device.
     pub fn write(&mut self, simd: Simd, head: usize, place: usize, key: &[f32], value: &[f32]) {
         let size = key.len();
         assert!(value.len() == size && size.is_multiple_of(TILE) && place < PAGE, "key and value fit their page");
-        write(simd, &mut self.0[head * 2 * size..][..2 * size], place, key, value);
+        let Place::Here(lines) = &mut self.0 else { panic!("a page on a device is written there") };
+        write(simd, &mut lines[head * 2 * size..][..2 * size], place, key, value);
+    }
+
+    /// Its memory on a device.
+    pub(crate) fn memory(&self) -> &Memory {
+        let Place::Device(memory) = &self.0 else { panic!("the page lies on a device") };
+        memory
+    }
+
+    fn lines(&self) -> &[[u16; TILE]] {
+        let Place::Here(lines) = &self.0 else { panic!("the page lies here") };
+        lines
     }
 
     fn keys(&self, head: usize, size: usize) -> &[[u16; TILE]] {
-        &self.0[head * 2 * size..][..size]
+        &self.lines()[head * 2 * size..][..size]
     }
 
     fn values(&self, head: usize, size: usize) -> &[[u16; TILE]] {
-        &self.0[head * 2 * size + size..][..size]
+        &self.lines()[head * 2 * size + size..][..size]
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Serving, training and attribution compute with these. Three rules make a result repeatable by anyone: whole numbers are
 //! summed without rounding, floating-point sums have one order that no vector width changes, and nothing is fused. So
-//! plain Rust, AVX2 and AVX-512 give equal bits, and so do any number of threads and any company in a batch.
+//! plain Rust, AVX2 and AVX-512 give equal bits, and so do any number of threads and any company in a batch. [`cuda`] does
+//! the same on a device.
 //!
 //! ```
 //! use agora_kernels::{Block, Form, Matrix, Packer, Pool, Rows, Simd, multiply};
@@ -19,6 +20,7 @@
 //! ```
 
 mod attention;
+pub mod cuda;
 mod half;
 mod lanes;
 mod lora;

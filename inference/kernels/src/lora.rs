@@ -80,6 +80,11 @@ impl Change {
         size_of_val(&*self.a) + size_of_val(&*self.b) + size_of_val(&*self.factors)
     }
 
+    /// A and B row by row, and the factor of each.
+    pub(crate) fn halves(&self) -> (&[[u16; TILE]], &[[u16; TILE]], &[f32]) {
+        (&self.a, &self.b, &self.factors)
+    }
+
     /// Adds the products of whole rows: `x` has rows of the inputs, `y` as many of the outputs.
     ///
     /// # Panics

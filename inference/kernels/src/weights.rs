@@ -1,5 +1,6 @@
 //! Weights in memory: tiles of sixteen rows, blocks of 32 columns, four or eight bits, scales in half precision.
 
+use crate::cuda::{Memory, bytes};
 use crate::lanes::{Line, TILE};
 use crate::{from_half, to_half};
 
@@ -116,6 +117,8 @@ pub struct Matrix {
     lines: Vec<Line>,
     /// Per block: each row's scale; then each row's least weight, or its second scale.
     scales: Vec<[u16; TILE]>,
+    /// Lines and then scales, once they lie on a device: then there are none here.
+    moved: Option<Memory>,
 }
 
 impl Matrix {
@@ -134,9 +137,25 @@ impl Matrix {
         self.form
     }
 
-    /// Bytes in memory.
+    /// Bytes in memory, here or on a device.
     pub fn size(&self) -> usize {
-        size_of_val(&*self.lines) + size_of_val(&*self.scales)
+        size_of_val(&*self.lines) + size_of_val(&*self.scales) + self.moved.as_ref().map_or(0, Memory::size)
+    }
+
+    /// Gives up lines and scales for memory that `copy` has made of them; nothing happens a second time.
+    pub(crate) fn move_to<E>(&mut self, copy: impl FnOnce(&[u8], &[u8]) -> Result<Memory, E>) -> Result<(), E> {
+        if self.moved.is_none() {
+            self.moved = Some(copy(bytes(&self.lines), bytes(&self.scales))?);
+            (self.lines, self.scales) = (Vec::new(), Vec::new());
+        }
+        Ok(())
+    }
+
+    /// Where lines and scales lie on a device.
+    pub(crate) fn addresses(&self) -> (u64, u64) {
+        let memory = self.moved.as_ref().expect("the matrix lies on a device");
+        let lines = self.tiles() * self.across * self.form.lines() * size_of::<Line>();
+        (memory.address(0), memory.address(lines))
     }
 
     /// Tiles; the last may have rows of zeros.
@@ -151,6 +170,7 @@ impl Matrix {
 
     /// The blocks of one tile, from left to right: lines and scales.
     pub(crate) fn tile(&self, tile: usize) -> (&[Line], &[[u16; TILE]]) {
+        assert!(self.moved.is_none(), "the matrix lies here");
         let (lines, scales) = (self.across * self.form.lines(), self.across * self.form.scales());
         (&self.lines[tile * lines..][..lines], &self.scales[tile * scales..][..scales])
     }
@@ -205,7 +225,7 @@ impl Packer {
         let (mut lines, mut scales) = (Vec::new(), Vec::new());
         lines.try_reserve_exact(blocks * form.lines()).map_err(|_| BadWeights::Memory)?;
         scales.try_reserve_exact(blocks * form.scales()).map_err(|_| BadWeights::Memory)?;
-        Ok(Self { matrix: Matrix { form, rows, across, lines, scales }, done: 0 })
+        Ok(Self { matrix: Matrix { form, rows, across, lines, scales, moved: None }, done: 0 })
     }
 
     /// Takes the next row. Scales are rounded to half precision.
@@ -213,7 +233,7 @@ impl Packer {
     /// # Errors
     /// [`BadWeights::NotFinite`], [`BadWeights::Rows`].
     pub fn push(&mut self, row: &[Block]) -> Result<(), BadWeights> {
-        let Matrix { form, rows, across, ref mut lines, ref mut scales } = self.matrix;
+        let Matrix { form, rows, across, ref mut lines, ref mut scales, .. } = self.matrix;
         if row.len() != across || self.done == rows {
             return Err(BadWeights::Rows);
         }

@@ -2,68 +2,18 @@
 //! formulas.
 #![allow(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
 
+#[path = "support/random.rs"]
+mod random;
+
 use std::sync::Arc;
 
 use agora_kernels::{
-    BLOCK, BadWeights, Block, Change, Form, Group, Matrix, PAGE, Packer, Page, Pool, Rows, Simd, add, attend, dot,
-    from_half, gate, gate_gelu, multiply, rms_norm, rms_norm_own, rotate, rotate_halves, scale, to_half,
+    BLOCK, BadWeights, Block, Change, Form, Group, PAGE, Packer, Page, Pool, Rows, Simd, add, attend, dot, from_half,
+    gate, gate_gelu, multiply, rms_norm, rms_norm_own, rotate, rotate_halves, scale, to_half,
 };
+use random::{FORMS, Random};
 
 const SEED: u64 = 20_261_129;
-const FORMS: [Form; 5] = [Form::FourCentred, Form::FourLeast, Form::Eight, Form::EightLeast, Form::EightHalves];
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        word ^ (word >> 31)
-    }
-
-    fn number(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    fn numbers(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.number()).collect()
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        (self.next() % most as u64) as usize
-    }
-
-    fn block(&mut self, form: Form) -> Block {
-        let is_four = matches!(form, Form::FourCentred | Form::FourLeast);
-        let scale = self.number();
-        let (second, least) = (self.number(), self.number());
-        let mut q = [0; BLOCK];
-        q.fill_with(|| if is_four { (self.next() & 15) as i8 } else { self.next() as i8 });
-        let half = |number| from_half(to_half(number));
-        let (first, second) = (half(scale), half(second));
-        let least = match form {
-            Form::FourCentred => -8.0 * first,
-            Form::FourLeast | Form::EightLeast => half(least),
-            Form::Eight | Form::EightHalves => 0.0,
-        };
-        let second = if form == Form::EightHalves { second } else { first };
-        Block { scales: [first, second], least, q }
-    }
-
-    fn matrix(&mut self, form: Form, rows: usize, columns: usize) -> (Matrix, Vec<f32>) {
-        let mut packer = Packer::new(form, rows, columns).unwrap();
-        let mut plain = Vec::new();
-        for _ in 0..rows {
-            let row: Vec<Block> = (0..columns / BLOCK).map(|_| self.block(form)).collect();
-            plain.extend(row.iter().flat_map(Block::numbers));
-            packer.push(&row).unwrap();
-        }
-        (packer.finish(), plain)
-    }
-}
 
 fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|number| number.to_bits()).collect()

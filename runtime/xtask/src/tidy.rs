@@ -40,6 +40,7 @@ const LAYERS: &[(&str, u8)] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("redb", &["payments/store"]),
     ("wasmtime", &["sandbox/wasm"]),
+    ("cudarc", &["inference/kernels"]),
     ("llguidance", &["inference/openlora"]),
     ("minijinja", &["inference/openlora"]),
     ("kameo", &["runtime/actors"]),
