@@ -16,8 +16,10 @@ trap 'rm -r "$made"' EXIT
 # Nothing is fused, no subnormal is flushed, quotients and roots are rounded to the nearest: as on the processor.
 "$tools/bin/nvcc" -ptx -arch=compute_75 -std=c++17 --fmad=false -prec-div=true -prec-sqrt=true -ftz=false \
     -I "$tools/include" -o "$made/whole.ptx" kernels.cu
-# Without comments, which name the compiler's build; in the language of CUDA 12.0, so that older drivers read it too.
-sed -e '/^\/\//d' -e 's/^\.version .*/.version 8.0/' "$made/whole.ptx" | cat -s >"$made/kernels.ptx"
+# Without comments, which name the compiler's build; in the language of CUDA 12.0, so that older drivers read it too. A test
+# reads which source it is of.
+echo "// Of kernels.cu with the cksum $(cksum <kernels.cu)." >"$made/kernels.ptx"
+sed -e '/^\/\//d' -e 's/^\.version .*/.version 8.0/' "$made/whole.ptx" | cat -s >>"$made/kernels.ptx"
 if [ "${1:-}" = check ]; then
     for device in sm_75 sm_80 sm_86 sm_89 sm_90 sm_100 sm_120; do
         "$tools/bin/ptxas" -arch=$device -o /dev/null "$made/kernels.ptx"

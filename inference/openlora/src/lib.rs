@@ -3,7 +3,7 @@
 //! [`OpenLora`] serves a model of the Llama, Qwen 2 and 3 or Gemma 3 family behind the engine port, from a GGUF file or a
 //! Hugging Face folder of safetensors. One thread runs continuous batching: rows join and leave at every step, each with
 //! its own sequence, sampling and adapter; adapters are added while the model computes and never merged. A row's answer is
-//! the same bits alone or in company, on any number of threads, with or without vector instructions.
+//! the same bits alone or in company, on any number of threads, with or without vector instructions, and on a CUDA device.
 //!
 //! Model files and adapters are untrusted: every number they state is checked before it is used.
 
@@ -32,10 +32,22 @@ pub struct Loading {
     pub total_bytes: u64,
 }
 
+/// Where the numbers are computed; they are the same bits everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Device {
+    /// The processor, with the best vector instructions that it has.
+    #[default]
+    Cpu,
+    /// A device with CUDA, by its number.
+    Cuda(usize),
+}
+
 /// The engine's bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Threads that compute, at most 64.
+    /// Where weights, keys and values, and the adapters that are used lie and are computed with.
+    pub device: Device,
+    /// Threads of the processor that compute, at most 64.
     pub threads: usize,
     /// Most rows of a batch. Twice as many may have joined and take turns; one payer alone gets half of those places.
     pub rows_max: usize,
@@ -61,6 +73,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            device: Device::Cpu,
             threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
             rows_max: 16,
             queue_max: 64,

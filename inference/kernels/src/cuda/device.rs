@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn nothing_in_the_ptx_is_fused_flushed_or_approximate() {
         let mut instructions = 0;
-        for line in PTX.lines() {
+        for line in PTX.lines().filter(|line| !line.starts_with("//")) {
             let word = line.trim_start().trim_start_matches("@%p").split_whitespace().next().unwrap_or_default();
             let is = |name: &str| word.split('.').any(|part| part == name);
             if !is("f32") {
@@ -137,6 +137,21 @@ mod tests {
         }
         assert!(instructions > 500, "{instructions}");
         assert!(!PTX.contains("fma"), "fused");
+    }
+
+    /// After a change of the source: `cuda/build.sh`.
+    #[test]
+    fn the_ptx_is_of_this_source() {
+        let source = include_bytes!("../../cuda/kernels.cu");
+        // The checksum of POSIX' cksum: a CRC of the bytes and their count.
+        let count = source.len().to_le_bytes();
+        let end = count.iter().rposition(|byte| *byte > 0).map_or(0, |last| last + 1);
+        let sum = source.iter().chain(&count[..end]).fold(0_u32, |sum, byte| {
+            let bit = |sum: u32, _| if sum >> 31 == 1 { sum << 1 ^ 0x04C1_1DB7 } else { sum << 1 };
+            (0..8).fold(sum ^ u32::from(*byte) << 24, bit)
+        });
+        let first = format!("// Of kernels.cu with the cksum {} {}.", !sum, source.len());
+        assert_eq!(PTX.lines().next(), Some(first.as_str()));
     }
 
     #[test]

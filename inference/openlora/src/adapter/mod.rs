@@ -6,12 +6,14 @@ mod registry;
 mod safetensors;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use agora_inference_api::AdapterInfo;
 use agora_kernels::Change;
+use agora_kernels::cuda::{Changes, Device, DeviceError};
 use agora_types::Hash;
 
-use crate::model::Role;
+use crate::model::{Role, place};
 
 pub(crate) use registry::{Found, Registry, Ticket};
 
@@ -20,6 +22,8 @@ pub(crate) use registry::{Found, Registry, Ticket};
 pub(crate) struct Adapter {
     info: AdapterInfo,
     changes: BTreeMap<(usize, Role), Change>,
+    /// The same on the model's device, from its first use on.
+    copy: OnceLock<Changes>,
 }
 
 impl Adapter {
@@ -33,7 +37,7 @@ impl Adapter {
         self.info.hash
     }
 
-    /// Bytes in memory.
+    /// Bytes in memory; as many on the model's device, once it is used there.
     pub(crate) fn size(&self) -> usize {
         self.changes.values().map(Change::size).sum()
     }
@@ -41,5 +45,22 @@ impl Adapter {
     /// What it does to a matrix, if anything.
     pub(crate) fn change(&self, layer: usize, role: Role) -> Option<&Change> {
         self.changes.get(&(layer, role))
+    }
+
+    /// What it does on the model's device, of so many layers; copied there when it is first asked for.
+    ///
+    /// # Errors
+    /// As [`Changes::new`]; the next call tries again.
+    pub(crate) fn on(&self, device: &Arc<dyn Device>, layers: usize) -> Result<&Changes, DeviceError> {
+        if let Some(copy) = self.copy.get() {
+            return Ok(copy);
+        }
+        let mut all = vec![None; layers * Role::ALL.len()];
+        for ((layer, role), change) in &self.changes {
+            all[place(*layer, *role)] = Some(change);
+        }
+        let copy = Changes::new(device, &all)?;
+        // Another thread may have been faster; one copy is as good as the other.
+        Ok(self.copy.get_or_init(|| copy))
     }
 }

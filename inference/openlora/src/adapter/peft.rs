@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use agora_inference_api::{AdapterInfo, EngineError};
 use agora_kernels::Change;
@@ -190,7 +191,7 @@ impl Adapter {
         let rank = changes.values().map(Change::rank).max().unwrap_or_default();
         let rank = u32::try_from(rank).map_err(|_| bad_adapter("the rank"))?;
         let info = AdapterInfo { name: name.to_owned(), hash: hash.finish(), rank, size: 0, resident: false };
-        let mut adapter = Self { info, changes };
+        let mut adapter = Self { info, changes, copy: OnceLock::new() };
         adapter.info.size = adapter.size() as u64;
         Ok(adapter)
     }

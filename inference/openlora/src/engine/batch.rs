@@ -367,8 +367,9 @@ impl Batch {
             if *count == 0 {
                 continue;
             }
-            if !row.cache.reserve(shape, *count) {
-                row.writer.end(Err(EngineError::new(Code::EngineBusy, "no memory for the sequence")));
+            let fetched = row.adapter.as_ref().map_or(Ok(()), |adapter| self.model.fetch(adapter));
+            if let Err(error) = fetched.and_then(|()| row.cache.reserve(&self.model, *count)) {
+                row.writer.end(Err(error));
                 ended[at] = true;
                 continue;
             }
@@ -381,15 +382,27 @@ impl Batch {
         }
         // Rows of one adapter stand together, so that its matrices are fetched once for several.
         parts.sort_by_key(|(_, part)| part.adapter.map(|adapter| adapter.hash()));
+        let computing: Vec<usize> = parts.iter().map(|(at, _)| *at).collect();
         let drawing: Vec<usize> = parts.iter().filter(|(_, part)| part.wanted > 0).map(|(at, _)| *at).collect();
         let mut parts: Vec<Part<'_>> = parts.into_iter().map(|(_, part)| part).collect();
-        let logits = self.stage.run(&self.model, &mut self.pool, &mut parts);
+        let computed = self.stage.run(&self.model, &mut self.pool, &mut parts);
         drop(parts);
-        for (at, logits) in drawing.into_iter().zip(logits.chunks_exact(shape.vocabulary)) {
-            ended[at] = !self.rows[at].take(&self.text, logits, &mut self.scratch);
-        }
-        for (row, _) in self.rows.iter_mut().zip(counts).filter(|(_, count)| **count > 0) {
-            row.keep(&mut self.prefixes);
+        match computed {
+            Ok(logits) => {
+                for (at, logits) in drawing.into_iter().zip(logits.chunks_exact(shape.vocabulary)) {
+                    ended[at] = !self.rows[at].take(&self.text, logits, &mut self.scratch);
+                }
+                for at in computing {
+                    self.rows[at].keep(&mut self.prefixes);
+                }
+            }
+            // What their pages hold is not known: nobody may find them.
+            Err(error) => {
+                for at in computing {
+                    self.rows[at].writer.end(Err(error.clone()));
+                    ended[at] = true;
+                }
+            }
         }
         let mut lengths = Vec::new();
         let mut at = 0;

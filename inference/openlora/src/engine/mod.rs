@@ -15,14 +15,15 @@ use std::time::Duration;
 
 use agora_inference_api::{AdapterInfo, BaseInfo, Engine, EngineError, Job, Readiness, Request, TokenStream};
 use agora_kernels::Pool;
+use agora_kernels::cuda::{self, Cuda, DeviceError};
 use agora_types::{Code, Hash};
 
 use crate::adapter::{Adapter, Registry};
 use crate::constrain::{Constrainer, Constraint};
 use crate::folder::{self, Folder};
-use crate::model::{Cache, Model, Part, Stage};
+use crate::model::{Cache, Model, Part, Stage, failed};
 use crate::text::Text;
-use crate::{Loading, Settings};
+use crate::{Device, Loading, Settings};
 use batch::{Batch, Row};
 use desk::Doorbell;
 
@@ -52,11 +53,27 @@ impl OpenLora {
     /// files that are read of it: `agora/folder/v1`, then each name and SHA-256.
     ///
     /// # Errors
-    /// `engine.file_not_found`, `engine.wrong_hash`, `engine.bad_model`, `engine.unsupported`, `engine.too_large`.
+    /// `engine.file_not_found`, `engine.wrong_hash`, `engine.bad_model`, `engine.unsupported`, `engine.too_large`;
+    /// `engine.unsupported` too where there is no such device, `engine.stopped` where it fails.
     pub fn load(
         path: &Path,
         expected: Option<Hash>,
         settings: Settings,
+        progress: &mut dyn FnMut(Loading),
+    ) -> Result<Self, EngineError> {
+        let device = open(settings.device)?;
+        Self::load_on(path, expected, settings, device, progress)
+    }
+
+    /// As [`OpenLora::load`], on a device that is open already or, for `None`, the processor, whatever the settings say.
+    ///
+    /// # Errors
+    /// As [`OpenLora::load`].
+    pub fn load_on(
+        path: &Path,
+        expected: Option<Hash>,
+        settings: Settings,
+        device: Option<Arc<dyn cuda::Device>>,
         progress: &mut dyn FnMut(Loading),
     ) -> Result<Self, EngineError> {
         let base = match folder::of(path) {
@@ -66,7 +83,7 @@ impl OpenLora {
                 load::file(&mut file, size, expected, &settings, progress)?
             }
         };
-        Self::serve(base, settings)
+        Self::serve(base, settings, device)
     }
 
     /// Loads a GGUF from `size` bytes of any reader; otherwise as [`OpenLora::load`].
@@ -80,7 +97,8 @@ impl OpenLora {
         settings: Settings,
         progress: &mut dyn FnMut(Loading),
     ) -> Result<Self, EngineError> {
-        Self::serve(load::file(source, size, expected, &settings, progress)?, settings)
+        let device = open(settings.device)?;
+        Self::serve(load::file(source, size, expected, &settings, progress)?, settings, device)
     }
 
     /// Bytes that [`OpenLora::load`] reads.
@@ -94,8 +112,11 @@ impl OpenLora {
         }
     }
 
-    fn serve(base: load::Base, settings: Settings) -> Result<Self, EngineError> {
-        let load::Base { name, model, text, hash } = base;
+    fn serve(base: load::Base, settings: Settings, device: Option<Arc<dyn cuda::Device>>) -> Result<Self, EngineError> {
+        let load::Base { name, mut model, text, hash } = base;
+        if let Some(device) = &device {
+            model.move_to(device)?;
+        }
         let base = BaseInfo { name, hash, tokenizer_hash: text.hash(), context_max: model.shape.context as u64 };
         let (model, text) = (Arc::new(model), Arc::new(text));
         let doorbell = Arc::new(Doorbell::new());
@@ -144,7 +165,12 @@ impl OpenLora {
         self.model.simd.name()
     }
 
-    /// Bytes of the base model's weights in memory.
+    /// The name of the device that it computes on, for people; `None`: the processor.
+    pub fn device(&self) -> Option<&str> {
+        self.model.vectors.as_ref().map(|vectors| vectors.device().name())
+    }
+
+    /// Bytes of the base model's weights in memory, here or on its device.
     pub fn weights_size(&self) -> usize {
         self.model.size()
     }
@@ -174,7 +200,7 @@ impl OpenLora {
     ///
     /// # Errors
     /// `engine.bad_request` for no tokens, more than 512, or unknown ones; `engine.unknown_adapter`;
-    /// `engine.not_finite`.
+    /// `engine.not_finite`; `engine.busy` or `engine.stopped` as the device says.
     pub fn logits(&self, tokens: &[u32], adapter: Option<&Hash>) -> Result<Vec<Vec<f32>>, EngineError> {
         let shape = &self.model.shape;
         let known = tokens.iter().all(|token| (*token as usize) < shape.vocabulary);
@@ -183,15 +209,12 @@ impl OpenLora {
             return Err(EngineError::new(Code::EngineBadRequest, format!("1 to {most} tokens of the vocabulary")));
         }
         let adapter = adapter.map(|hash| OpenLora::adapter(self, hash)).transpose()?;
-        let memory = || EngineError::new(Code::EngineBusy, "no memory for the sequence");
         let mut cache = Cache::default();
-        if !cache.reserve(shape, tokens.len()) {
-            return Err(memory());
-        }
+        cache.reserve(&self.model, tokens.len())?;
         let mut pool = Pool::new(1).map_err(|error| EngineError::new(Code::EngineStopped, error.to_string()))?;
         let part = Part { tokens, cache: &mut cache, adapter: adapter.as_ref(), wanted: tokens.len() };
         let mut stage = Stage::default();
-        let logits = stage.run(&self.model, &mut pool, &mut [part]);
+        let logits = stage.run(&self.model, &mut pool, &mut [part])?;
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(EngineError::new(Code::EngineNotFinite, "a logit"));
         }
@@ -210,6 +233,16 @@ impl OpenLora {
     fn adapter(&self, hash: &Hash) -> Result<Arc<Adapter>, EngineError> {
         self.adapters.wait(&self.adapters.claim(hash)?)
     }
+}
+
+/// The device that the settings name.
+fn open(device: Device) -> Result<Option<Arc<dyn cuda::Device>>, EngineError> {
+    let Device::Cuda(number) = device else { return Ok(None) };
+    let refused = |error: DeviceError| match error {
+        DeviceError::Absent(_) => EngineError::new(Code::EngineUnsupported, error.to_string()),
+        DeviceError::Memory(_) | DeviceError::Failed { .. } => failed(error),
+    };
+    Ok(Some(Arc::new(Cuda::open(number).map_err(refused)?)))
 }
 
 impl Engine for OpenLora {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use agora_inference_api::EngineError;
 use agora_kernels::{PAGE, Page, Simd};
+use agora_types::Code;
 
-use super::Shape;
+use super::{Model, Shape, failed};
 
 /// What one sequence remembers: pages of sixteen positions, each with the keys and values of every layer.
 ///
@@ -31,13 +33,28 @@ impl Cache {
         &self.pages
     }
 
-    /// Makes room for `count` positions more; false if the system has no memory for it.
-    pub(crate) fn reserve(&mut self, shape: &Shape, count: usize) -> bool {
+    /// Makes room for `count` positions more, where the model computes.
+    ///
+    /// # Errors
+    /// `engine.busy` if there is no memory for it; `engine.stopped` if the device fails.
+    pub(crate) fn reserve(&mut self, model: &Model, count: usize) -> Result<(), EngineError> {
+        let (heads, size) = (model.shape.layers * model.shape.key_heads, model.shape.head_size);
         while self.pages.len() * PAGE < self.positions + count {
-            let Some(page) = Page::new(shape.layers * shape.key_heads, shape.head_size) else { return false };
+            let page = match &model.vectors {
+                Some(vectors) => Page::on(vectors.device(), heads, size).map_err(failed)?,
+                None => Page::new(heads, size)
+                    .ok_or_else(|| EngineError::new(Code::EngineBusy, "no memory for the sequence"))?,
+            };
             self.pages.push(Arc::new(page));
         }
-        true
+        Ok(())
+    }
+
+    /// Makes sure that nobody else holds a page to which the next positions are written elsewhere than here.
+    pub(crate) fn own(&mut self, count: usize) {
+        for page in &mut self.pages[self.positions / PAGE..(self.positions + count).div_ceil(PAGE)] {
+            assert!(Arc::get_mut(page).is_some(), "a page that is not full is held once");
+        }
     }
 
     /// Writes keys and values of the next positions of a layer, for which there is room.

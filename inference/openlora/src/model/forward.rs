@@ -10,7 +10,10 @@ use agora_kernels::{
     rotate_halves, scale,
 };
 
-use super::{Cache, Gate, Layer, Model, Role, Shape, Turns};
+use agora_inference_api::EngineError;
+
+use super::device::DeviceStage;
+use super::{Cache, Gate, Layer, Model, Role, Shape, Turns, failed};
 use crate::adapter::Adapter;
 
 /// Neighbouring tokens of one adapter that one task handles.
@@ -39,6 +42,8 @@ pub(crate) struct Stage {
     out: Vec<f32>,
     rows: Rows,
     logits: Vec<f32>,
+    /// Where the model is on a device.
+    device: DeviceStage,
 }
 
 /// Where a token of the step stands.
@@ -66,8 +71,21 @@ impl Task<'_> {
 impl Stage {
     /// Runs the parts; the logits of the wanted tokens, one row of the vocabulary each, in order.
     ///
-    /// A token's numbers depend on its own sequence only, never on the other parts nor on how a prompt is cut.
-    pub(crate) fn run(&mut self, model: &Model, pool: &mut Pool, parts: &mut [Part<'_>]) -> &[f32] {
+    /// A token's numbers depend on its own sequence only, never on the other parts nor on how a prompt is cut, nor on the
+    /// device.
+    ///
+    /// # Errors
+    /// `engine.busy` if a device has no memory for it; `engine.stopped` if it fails. The parts' caches have not advanced.
+    pub(crate) fn run(
+        &mut self,
+        model: &Model,
+        pool: &mut Pool,
+        parts: &mut [Part<'_>],
+    ) -> Result<&[f32], EngineError> {
+        if let Some(vectors) = &model.vectors {
+            self.device.run(model, vectors, parts, &mut self.logits).map_err(failed)?;
+            return Ok(&self.logits);
+        }
         let shape = &model.shape;
         let mut places = Vec::new();
         for (at, part) in parts.iter().enumerate() {
@@ -89,7 +107,7 @@ impl Stage {
         for part in parts.iter_mut() {
             part.cache.advance(part.tokens.len());
         }
-        self.head(model, pool, parts)
+        Ok(self.head(model, pool, parts))
     }
 
     fn resize(&mut self, shape: &Shape, tokens: usize) {

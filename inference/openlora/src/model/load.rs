@@ -1,14 +1,16 @@
 //! Weights from the file, tensor by tensor, each packed as soon as it is read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use agora_inference_api::EngineError;
+use agora_kernels::cuda::{Device, DeviceError};
 use agora_kernels::{BadWeights, Matrix, Packer, Simd};
-
 use agora_types::Code;
 
+use super::device::Vectors;
 use super::shape::Family;
-use super::{Role, Shape};
+use super::{Role, Shape, failed};
 use crate::failure::{bad_model, quoted, unsupported};
 use crate::gguf::{Format, Reader, Rewrite, Tensor};
 
@@ -44,6 +46,8 @@ pub(crate) struct Model {
     pub(crate) head: Option<Matrix>,
     pub(crate) norm: Vec<f32>,
     pub(crate) layers: Vec<Layer>,
+    /// On a device, where the matrices are then, too; else `None`.
+    pub(crate) vectors: Option<Vectors>,
     /// A cosine and a sine per position and pair of a head.
     turns: Vec<f32>,
     /// The same for layers that look back only so far.
@@ -72,7 +76,25 @@ impl Model {
         if let Some(name) = parts.matrices.keys().chain(parts.vectors.keys()).next() {
             return Err(bad_model(format!("tensor {} stands twice", quoted(name))));
         }
-        Ok(Self { shape, simd, embedding, head, norm, layers, turns: far, near_turns: near })
+        Ok(Self { shape, simd, embedding, head, norm, layers, vectors: None, turns: far, near_turns: near })
+    }
+
+    /// Moves it to a device, on which it computes from now on. Only its vectors, which are small, are kept here too.
+    ///
+    /// # Errors
+    /// `engine.too_large` if the device has no memory for it; `engine.stopped` if it fails.
+    pub(crate) fn move_to(&mut self, device: &Arc<dyn Device>) -> Result<(), EngineError> {
+        let refused = |error: DeviceError| match error {
+            DeviceError::Memory(_) => EngineError::new(Code::EngineTooLarge, error.to_string()),
+            DeviceError::Absent(_) | DeviceError::Failed { .. } => failed(error),
+        };
+        let layers = self.layers.iter_mut().flat_map(|layer| &mut layer.matrices);
+        for matrix in layers.chain([&mut self.embedding]).chain(&mut self.head) {
+            matrix.place(device).map_err(refused)?;
+        }
+        let turns = [&*self.turns, &*self.near_turns];
+        self.vectors = Some(Vectors::new(device, &self.norm, &self.layers, turns).map_err(refused)?);
+        Ok(())
     }
 
     /// How far back a layer sees at a position: the first position that it sees.
