@@ -64,7 +64,8 @@ pub struct Settings {
     pub prompt_step: usize,
     /// Most adapters that are known at once.
     pub adapters_max: usize,
-    /// Most bytes of resident adapters; others are read again when they are needed.
+    /// Most bytes of resident adapters; others are read again when they are needed. Their copies on a device may take as
+    /// many there.
     pub adapters_size_max: usize,
     /// Use no vector instructions: the same answers, slower.
     pub portable: bool,

@@ -305,8 +305,8 @@ pub(crate) async fn load_engine(context: &Context, dev: bool) -> Outcome<Arc<dyn
     let context = context.clone();
     let load = move || {
         let settings = &context.settings;
-        let threads = settings.threads.value.count();
-        engine::load(&settings.model.value, threads, dev, &context.paths, &context.printer).map_err(engine::advise)
+        let place = (settings.device.value, settings.threads.value.count());
+        engine::load(&settings.model.value, place, dev, &context.paths, &context.printer).map_err(engine::advise)
     };
     let loaded = tokio::task::spawn_blocking(load).await;
     loaded.map_err(|error| Failure::new(Code::EngineStopped, format!("loading the model: {error}")))?

@@ -146,6 +146,48 @@ impl fmt::Display for Threads {
     }
 }
 
+/// Where a model computes: `cpu`, or `cuda:N`, of which `cuda` is the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum DeviceChoice {
+    /// The processor.
+    Cpu,
+    /// A device with CUDA, by its number.
+    Cuda(u16),
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        let number = match (text.as_str(), text.strip_prefix("cuda:")) {
+            ("cpu", _) => return Ok(Self::Cpu),
+            ("cuda", _) => Some(0),
+            (_, Some(number)) if number.bytes().all(|digit| digit.is_ascii_digit()) => number.parse().ok(),
+            _ => None,
+        };
+        number.map(Self::Cuda).ok_or("write cpu, cuda or cuda:N")
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Outcome<Self> {
+        let wrong = |advice| Failure::usage(format!("`{text}` is no device")).advise(advice);
+        text.to_owned().try_into().map_err(wrong)
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.pad("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
 /// A spending limit as people write it: decimal OPEN, in quotes in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
@@ -231,6 +273,8 @@ settings! {
     model: ModelChoice = "AGORA_MODEL", ModelChoice(crate::fetch::DEFAULT_MODEL.to_owned());
     /// Threads that compute tokens.
     threads: Threads = "AGORA_THREADS", Threads::of_machine();
+    /// Where tokens are computed.
+    device: DeviceChoice = "AGORA_DEVICE", DeviceChoice::Cpu;
     /// How much the node writes into its log.
     log: LogLevel = "AGORA_LOG", LogLevel::Info;
     /// The form of documents.

@@ -36,6 +36,22 @@ fn the_defaults_are_a_dev_network_on_the_loopback_address() {
 }
 
 #[test]
+fn a_device_is_the_processor_or_has_a_number() {
+    for (text, device) in [
+        ("cpu", DeviceChoice::Cpu),
+        ("cuda", DeviceChoice::Cuda(0)),
+        ("cuda:0", DeviceChoice::Cuda(0)),
+        ("cuda:12", DeviceChoice::Cuda(12)),
+    ] {
+        assert_eq!(text.parse::<DeviceChoice>().unwrap(), device, "{text}");
+        assert_eq!(device.to_string().parse::<DeviceChoice>().unwrap(), device, "{device}");
+    }
+    for wrong in ["", "gpu", "CPU", "cpu:0", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "cuda:70000", "cuda: 1"] {
+        assert_eq!(wrong.parse::<DeviceChoice>().unwrap_err().exit_code(), 2, "{wrong}");
+    }
+}
+
+#[test]
 fn a_wrong_line_is_named_with_its_key() {
     for (text, line, part) in [
         ("port = 1\nprot = 2\n", 2, "prot"),
@@ -43,6 +59,8 @@ fn a_wrong_line_is_named_with_its_key() {
         ("port = '7402'", 1, "port"),
         ("network = 'Dev'", 1, "network"),
         ("threads = 0", 1, "threads"),
+        ("device = 'gpu'", 1, "device"),
+        ("device = 0", 1, "device"),
         ("log = 'loud'", 1, "log"),
         ("bind = 'localhost'", 1, "bind"),
         ("max_spend = 1.5", 1, "max_spend"),
@@ -79,6 +97,7 @@ fn a_wrong_variable_is_named() {
         ("AGORA_PORT", "x", Code::NodeConfig),
         ("AGORA_BIND", "x", Code::NodeConfig),
         ("AGORA_NETWORK", "X", Code::NodeConfig),
+        ("AGORA_DEVICE", "x", Code::NodeConfig),
         ("AGORA_LOG", "x", Code::NodeConfig),
         ("AGORA_MAX_SPEND", "1e3", Code::AmountNotDecimal),
     ] {

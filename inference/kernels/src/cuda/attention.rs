@@ -9,7 +9,7 @@ use super::step::Step;
 use crate::Page;
 use crate::lanes::TILE;
 
-/// Most scores that are kept at once; more tokens are computed in several launches.
+/// Most scores that are kept at once, 128 MiB, unless one token has more; more tokens take several launches.
 const SCORES_MAX: usize = 32 << 20;
 /// Sums of a head's weights.
 const LANES: usize = 8;
@@ -32,7 +32,7 @@ pub struct Heads {
 }
 
 impl Heads {
-    /// The arguments that tell a kernel where in the pages it reads.
+    /// What the kernels rely on.
     fn check(&self, step: &Step<'_>) {
         let &Self { query, key, before, size, window, .. } = self;
         assert!(key > 0 && query.is_multiple_of(key), "query heads share key heads evenly");

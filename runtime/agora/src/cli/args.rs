@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use agora_shell::settings::{HttpPort, ModelChoice, Threads};
+use agora_shell::settings::{DeviceChoice, HttpPort, ModelChoice, Threads};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 /// Agents that buy answers of models, with a receipt for each call.
@@ -109,6 +109,9 @@ pub struct Up {
     /// Threads that compute tokens [env: AGORA_THREADS]
     #[arg(long)]
     pub threads: Option<Threads>,
+    /// Where tokens are computed [env: AGORA_DEVICE] [default: cpu]
+    #[arg(long, value_name = "cpu|cuda[:N]")]
+    pub device: Option<DeviceChoice>,
     /// The port that others pay at (models, agents, facilitator); 0 takes any free one, off opens none
     /// [env: AGORA_HTTP_PORT] [default: 8402]
     #[arg(long, value_name = "PORT|off")]
@@ -142,6 +145,9 @@ pub struct Demo {
     /// Threads that compute tokens [env: AGORA_THREADS]
     #[arg(long)]
     pub threads: Option<Threads>,
+    /// Where tokens are computed [env: AGORA_DEVICE] [default: cpu]
+    #[arg(long, value_name = "cpu|cuda[:N]")]
+    pub device: Option<DeviceChoice>,
 }
 
 /// What every paying command takes.

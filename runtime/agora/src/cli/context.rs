@@ -109,16 +109,18 @@ fn overlay(cli: &Cli) -> Outcome<Overlay> {
     let mut overlay = Overlay { output: format(&cli.global)?, ..Overlay::default() };
     overlay.network = cli.global.network.as_deref().map(str::parse).transpose()?;
     match &cli.command {
-        Command::Up(Up { port, bind, model, threads, http, .. }) => {
+        Command::Up(Up { port, bind, model, threads, device, http, .. }) => {
             overlay.http = *http;
             overlay.port = *port;
             overlay.bind = *bind;
             overlay.model.clone_from(model);
             overlay.threads = *threads;
+            overlay.device = *device;
         }
-        Command::Demo(Demo { model, threads, .. }) => {
+        Command::Demo(Demo { model, threads, device, .. }) => {
             overlay.model.clone_from(model);
             overlay.threads = *threads;
+            overlay.device = *device;
         }
         Command::Payment(PaymentCommand::Key(KeyCommand::Add { paying, .. }))
         | Command::Wallet(Wallet::Send { paying, .. })

@@ -7,9 +7,9 @@ use std::time::Duration;
 use agora_inference_api::{
     AdapterInfo, BaseInfo, Engine, EngineError, FakeEngine, Job, Pending, Piece, Request, TokenStream,
 };
-use agora_openlora::{Loading, OpenLora, Settings as EngineSettings};
+use agora_openlora::{Device, Loading, OpenLora, Settings as EngineSettings};
 use agora_shell::fetch::{self, Fetcher, State};
-use agora_shell::settings::ModelChoice;
+use agora_shell::settings::{DeviceChoice, ModelChoice};
 use agora_shell::{Bar, Failure, Outcome, Paths, Printer};
 use agora_types::{Code, Hash};
 
@@ -25,7 +25,7 @@ pub(super) type Loaded = Arc<dyn Engine>;
 /// `engine.*`, `model.fetch_failed`, `tool.missing`, `node.bad_config` for an unknown name.
 pub(super) fn load(
     choice: &ModelChoice,
-    threads: usize,
+    (device, threads): (DeviceChoice, usize),
     dev: bool,
     paths: &Paths,
     printer: &Printer,
@@ -53,7 +53,11 @@ pub(super) fn load(
             (fetched?.path, Some(model.sha256))
         }
     };
-    let settings = EngineSettings { threads, ..EngineSettings::default() };
+    let device = match device {
+        DeviceChoice::Cpu => Device::Cpu,
+        DeviceChoice::Cuda(number) => Device::Cuda(number.into()),
+    };
+    let settings = EngineSettings { device, threads, ..EngineSettings::default() };
     // A path that is wrong is told by loading.
     let total = OpenLora::size(&path).unwrap_or_default();
     let bar = printer.bytes_bar(&format!("loading {}", choice.as_str()), total);
@@ -116,12 +120,15 @@ impl TokenStream for PacedStream {
     }
 }
 
-/// What to do when the model's file is not what it should be.
+/// What to do when the model's file or the device is not what it should be.
 pub(super) fn advise(failure: Failure) -> Failure {
     match failure.code {
         Code::EngineFileMissing => failure.advise("check the path, or fetch a known model with `agora model fetch`"),
         Code::EngineBadModel | Code::EngineWrongHash => {
             failure.advise("the file is damaged or another one: remove it, then fetch it with `agora model fetch`")
+        }
+        Code::EngineUnsupported if failure.what.starts_with("no CUDA device") => {
+            failure.advise("install NVIDIA's driver, or compute on the processor: --device cpu")
         }
         _ => failure,
     }
