@@ -23,7 +23,7 @@ use report::{Report, Row};
 use worker::Worker;
 
 /// Tokens of a prompt before a stream decodes.
-const PROMPT: usize = 96;
+const PROMPT: usize = 64;
 const PROMPT_LONG: usize = 512;
 /// Most positions of a stream, and most streams.
 const CONTEXT: usize = 1_024;
@@ -45,12 +45,21 @@ pub(crate) struct Choice {
     /// Ours alone: needs no C++ compiler and no Python.
     #[arg(long)]
     alone: bool,
+    /// Measure only rows whose name contains this, such as "1 stream" or "crowd" (may be repeated).
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
     /// Another GGUF file than the default model's: a llama.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     /// One JSON document instead of a table.
     #[arg(long)]
     json: bool,
+}
+
+impl Choice {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|text| name.contains(text.as_str()))
+    }
 }
 
 /// What a row measures.
@@ -85,6 +94,11 @@ impl Measure {
             Self::First { cold: false } => format!("first token after {PROMPT}, adapter loaded"),
             Self::First { cold: true } => format!("first token after {PROMPT}, adapter on disk"),
         }
+    }
+
+    /// Whether it touches everything that the others will.
+    fn warms(self) -> bool {
+        matches!(self, Self::Prefill | Self::Decode { streams: 16, .. })
     }
 
     /// Steps that are timed.
@@ -154,16 +168,17 @@ pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<()> {
         }
         workers.push(worker);
     }
+    report.rows = Measure::ALL.map(|measure| Row::new(measure.name(), matches!(measure, Measure::First { .. }))).into();
     for round in 0..=choice.rounds {
         for (at, measure) in Measure::ALL.into_iter().enumerate() {
+            // The first round warms up.
+            let wanted = choice.wants(&measure.name());
+            if !wanted || (round == 0 && !measure.warms()) {
+                continue;
+            }
             for (engine, worker) in workers.iter_mut().enumerate() {
                 let Some(value) = measured(worker, measure, &long, &short, &adapters, engine == 0)? else { continue };
-                // The first round warms up.
-                if round == 0 {
-                    report.rows.resize_with(Measure::ALL.len(), Row::default);
-                    report.rows[at].name = measure.name();
-                    report.rows[at].is_time = matches!(measure, Measure::First { .. });
-                } else {
+                if round > 0 {
                     report.rows[at].push(engine, value);
                 }
             }
@@ -173,7 +188,9 @@ pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<()> {
         }
     }
     drop(workers);
-    crowd(&ours, &load(16), &home, &short, choice.rounds, &mut report)?;
+    if choice.wants("crowd") {
+        crowd(&ours, &load(16), &home, &short, choice.rounds, &mut report)?;
+    }
     match choice.json {
         true => println!("{}", report.document()),
         false => print!("{report}"),
@@ -202,7 +219,7 @@ fn crowd(
     for round in 0..=rounds {
         let mut rate = |adapters: usize| -> anyhow::Result<f64> {
             let seen = worker.ask(&json!({
-                "do": "crowd", "prompts": prompts, "adapters": adapters, "streams": 16, "requests": 96, "steps": 48
+                "do": "crowd", "prompts": prompts, "adapters": adapters, "streams": 16, "requests": 64, "steps": 32
             }))?;
             if adapters > 1 {
                 report.resident = seen["resident"].as_u64();

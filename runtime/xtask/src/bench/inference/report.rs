@@ -9,15 +9,18 @@ use serde_json::{Value, json};
 const T: [f64; 12] = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18];
 
 /// One measure: a series for each engine, ours first.
-#[derive(Default)]
 pub(super) struct Row {
     pub(super) name: String,
     /// Seconds, where less is better; else tokens a second.
-    pub(super) is_time: bool,
+    is_time: bool,
     series: Vec<Vec<f64>>,
 }
 
 impl Row {
+    pub(super) fn new(name: String, is_time: bool) -> Self {
+        Self { name, is_time, series: Vec::new() }
+    }
+
     pub(super) fn push(&mut self, engine: usize, value: f64) {
         self.series.resize_with(self.series.len().max(engine + 1), Vec::new);
         self.series[engine].push(value);
@@ -190,7 +193,7 @@ impl fmt::Display for Report {
             writeln!(f, "  {name} {}: {rss:.0} MB resident; {simd}", said["version"].as_str().unwrap_or_default())?;
         }
         writeln!(f)?;
-        for row in &self.rows {
+        for row in self.rows.iter().filter(|row| !row.series.is_empty()) {
             write!(f, "  {:<40}", row.name)?;
             for (at, (name, _)) in self.engines.iter().enumerate() {
                 let Some(median) = row.median(at) else { continue };
@@ -228,7 +231,7 @@ mod tests {
     fn a_ratio_lies_between_its_bounds_and_time_counts_the_other_way() {
         let (mean, low, high) = ratio(&[(2.0, 1.0), (2.2, 1.0), (1.8, 1.0)]).unwrap();
         assert!(low < mean && mean < high && (1.9..2.1).contains(&mean));
-        let mut row = Row { is_time: true, ..Row::default() };
+        let mut row = Row::new(String::new(), true);
         for (ours, peer) in [(1.0, 3.0), (1.0, 3.3)] {
             row.push(0, ours);
             row.push(1, peer);
