@@ -90,15 +90,12 @@ pub struct Job {
     pub ahead_max: usize,
     /// Who pays: turns and places are shared fairly between payers, and a prompt is found again by its payer only.
     pub payer: Option<Address>,
-    /// Longest wait for the row to join the batch, in milliseconds; then `engine.busy`. `None`: as long as the engine
-    /// allows.
-    pub wait_max_ms: Option<u64>,
 }
 
 impl Job {
     /// A job of nobody in particular, answered by the base model.
     pub fn new(request: Request, ahead_max: usize) -> Self {
-        Self { request, adapter: None, ahead_max, payer: None, wait_max_ms: None }
+        Self { request, adapter: None, ahead_max, payer: None }
     }
 }
 
@@ -157,14 +154,14 @@ impl Likelihoods {
 /// One step of an answer. Usage is that since the answer began; the engine's own count, which is billed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// Exactly one more token. Its text is whole UTF-8 and may be empty: bytes wait for the rest of their character, and
-    /// text waits while it may become a stop string.
+    /// Exactly one more token. Its text is whole UTF-8 and may be empty: bytes wait for the rest of their character, text
+    /// waits while it may become a stop string, and a hidden token shows nothing.
     Token {
         /// What can be shown now.
         text: String,
         /// Tokens so far, this one included.
         usage: Usage,
-        /// Where the request asks for them.
+        /// Where the request asks for them, and the token is not hidden.
         likelihoods: Option<Box<Likelihoods>>,
     },
     /// The answer is whole.

@@ -9,8 +9,8 @@ use crate::{
     TokenStream,
 };
 
-/// Answers each request with the words of its last message, over and over, up to `output_max` tokens. It heeds no schema,
-/// and holds each word to be as likely as it is long.
+/// Answers each request with the words of its last message, over and over, up to `output_max` tokens, once it has thought
+/// with all hidden tokens that it may use. It heeds no schema, and holds each word to be as likely as it is long.
 #[derive(Debug, Clone)]
 pub struct FakeEngine {
     base: BaseInfo,
@@ -62,6 +62,10 @@ impl Engine for FakeEngine {
         }
         let mut pieces = VecDeque::new();
         let mut usage = Usage { input, ..Usage::default() };
+        for _ in 0..if job.request.thinks() { job.request.hidden_max.min(8_192) } else { 0 } {
+            usage.hidden += 1;
+            pieces.push_back(Piece::Token { text: String::new(), usage, likelihoods: None });
+        }
         for text in Self::answer(&job.request) {
             usage.output += 1;
             let likelihoods = job.request.logprobs.map(|alternatives| Box::new(likelihoods(&text, alternatives)));

@@ -15,5 +15,6 @@ pub use engine::{
 #[cfg(feature = "fake")]
 pub use fake::FakeEngine;
 pub use request::{
-    LOGPROBS_MAX, MESSAGES_MAX, Message, REQUEST_SIZE_MAX, Request, Role, SCHEMA_SIZE_MAX, STOPS_MAX, Sampling,
+    HIDDEN_LEAST, LOGPROBS_MAX, MESSAGES_MAX, Message, REQUEST_SIZE_MAX, Request, Role, SCHEMA_SIZE_MAX, STOPS_MAX,
+    Sampling,
 };

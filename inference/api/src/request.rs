@@ -23,6 +23,8 @@ const REPETITION_MILLI_NONE: u32 = 1_000;
 const REPETITION_MILLI_MAX: u32 = 2_000;
 /// Most bytes of a schema.
 pub const SCHEMA_SIZE_MAX: usize = 8 * 1024;
+/// Fewest hidden tokens that can hold a thought: one, and its end.
+pub const HIDDEN_LEAST: u64 = 2;
 /// Most alternatives whose probabilities are told beside each token.
 pub const LOGPROBS_MAX: u32 = 20;
 
@@ -163,6 +165,22 @@ pub struct Request {
     #[n(5)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<u32>,
+    /// Longest wait for the answer to begin, in milliseconds; then `engine.busy`, and nothing is owed. `None`: as long as
+    /// the engine allows.
+    #[n(6)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_max_ms: Option<u64>,
+    /// Most tokens that the model may think with before it answers; they are billed as hidden and not shown. A model
+    /// that can think is asked to from two on, and made to answer when they are used up. 0: what it thinks, if its
+    /// template lets it, is a part of the answer.
+    #[cbor(n(7), skip_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub hidden_max: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde and minicbor call it")]
+fn is_none(tokens: &u64) -> bool {
+    *tokens == 0
 }
 
 impl Canonical for Request {
@@ -174,7 +192,21 @@ impl Request {
     /// One question, answered greedily.
     pub fn ask(text: impl Into<String>, output_max: u64) -> Self {
         let messages = vec![Message { role: Role::User, text: text.into() }];
-        Self { messages, sampling: Sampling::default(), output_max, stops: Vec::new(), schema: None, logprobs: None }
+        Self {
+            messages,
+            sampling: Sampling::default(),
+            output_max,
+            stops: Vec::new(),
+            schema: None,
+            logprobs: None,
+            wait_max_ms: None,
+            hidden_max: 0,
+        }
+    }
+
+    /// Whether the model is asked to think first. A schema is followed from the first token on.
+    pub fn thinks(&self) -> bool {
+        self.hidden_max >= HIDDEN_LEAST && self.schema.is_none()
     }
 
     /// Checks every bound.

@@ -15,6 +15,8 @@ fn sample() -> Request {
         stops: vec!["\n\n".into()],
         schema: None,
         logprobs: None,
+        wait_max_ms: None,
+        hidden_max: 0,
     }
 }
 
@@ -24,6 +26,11 @@ fn full() -> Request {
     request.sampling.min_p_milli = 50;
     request.sampling.repetition_milli = 1_100;
     Request { schema: Some(r#"{"type":"boolean"}"#.into()), logprobs: Some(2), ..request }
+}
+
+/// One that may think, and does not wait long.
+fn thinking() -> Request {
+    Request { wait_max_ms: Some(2_000), hidden_max: 256, ..sample() }
 }
 
 #[test]
@@ -42,6 +49,15 @@ fn later_options_have_golden_bytes_too() {
     assert_eq!(hex::encode(&bytes), golden.trim(), "the bytes of a request have changed");
     cddl::validate_cbor_from_slice(include_str!("../cddl/request.cddl"), &bytes, None).expect("described by its CDDL");
     assert_eq!(Request::from_bytes(&bytes).expect("canonical"), full());
+}
+
+#[test]
+fn a_request_that_may_think_has_golden_bytes() {
+    let bytes = thinking().to_bytes();
+    let golden = include_str!("data/request-thinking.hex");
+    assert_eq!(hex::encode(&bytes), golden.trim(), "the bytes of a request have changed");
+    cddl::validate_cbor_from_slice(include_str!("../cddl/request.cddl"), &bytes, None).expect("described by its CDDL");
+    assert_eq!(Request::from_bytes(&bytes).expect("canonical"), thinking());
 }
 
 #[test]

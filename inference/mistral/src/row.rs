@@ -86,7 +86,8 @@ impl Row {
         Self {
             prompt,
             payer: job.payer,
-            deadline: Instant::now() + job.wait_max_ms.map_or(wait_max, Duration::from_millis).min(wait_max).min(WAIT_MAX),
+            deadline: Instant::now()
+                + job.request.wait_max_ms.map_or(wait_max, Duration::from_millis).min(wait_max).min(WAIT_MAX),
             ahead_max: job.ahead_max.max(1),
             output_max: job.request.output_max.min(room),
             text,

@@ -77,6 +77,8 @@ impl Worker {
                     queue_max: 4 * streams,
                     context_max: context,
                     prompt_step: 512,
+                    // Streams that are measured together are all let in.
+                    wait_max: std::time::Duration::from_secs(3_600),
                     adapters_size_max: adapters_size.unwrap_or(Settings::default().adapters_size_max),
                     ..Settings::default()
                 };

@@ -75,7 +75,8 @@ impl Sampler {
         self.settings.repetition_milli > 1_000
     }
 
-    fn remember(&mut self, token: u32) {
+    /// Takes in a token that was not drawn.
+    pub(crate) fn remember(&mut self, token: u32) {
         if self.has_penalty() {
             if self.recent.len() >= PENALTY_WINDOW {
                 self.recent.pop_front();

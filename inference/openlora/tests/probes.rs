@@ -43,8 +43,32 @@ fn every_probe_has_its_fuzz_target() {
     assert_eq!(manifest.matches("[[bin]]").count(), PROBES.len());
 }
 
+/// Bits, numbers and ends of a binary file, most of them in its header.
+fn mutate_binary(random: &mut Random, inputs: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = inputs[random.below(inputs.len())].clone();
+    for _ in 0..=random.below(3) {
+        let part = if random.below(4) > 0 { bytes.len().min(1_024) } else { bytes.len() };
+        let at = random.below(part.max(1));
+        match random.below(4) {
+            0 => bytes.truncate(bytes.len() - at),
+            1 => {
+                let numbers = [0, 1, 31, 32, 33, 255, 1 << 20, 1 << 31, u64::from(u32::MAX), 1 << 62, u64::MAX];
+                let number = numbers[random.below(numbers.len())].to_le_bytes();
+                let size = [4, 8][random.below(2)];
+                bytes.iter_mut().skip(at).zip(&number[..size]).for_each(|(byte, digit)| *byte = *digit);
+            }
+            _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << random.below(8)),
+        }
+    }
+    bytes
+}
+
 /// Cuts, doubles and mixes pieces of inputs, most of them between the signs of JSON.
 fn mutate(random: &mut Random, inputs: &[Vec<u8>]) -> Vec<u8> {
+    let is_text = inputs.iter().all(|input| std::str::from_utf8(input).is_ok());
+    if !is_text {
+        return mutate_binary(random, inputs);
+    }
     let mut bytes = inputs[random.below(inputs.len())].clone();
     for _ in 0..=random.below(3) {
         let other = &inputs[random.below(inputs.len())];

@@ -211,11 +211,50 @@ fn a_row_that_waits_past_its_deadline_is_refused() {
     // The only place of this payer is taken by a row that nobody reads.
     let mut first = engine.start(Job::new(ask("hello", 200), 1)).unwrap();
     assert!(block_on(first.next()).unwrap().is_some());
-    let wait_max_ms = Some(30);
-    let late = engine.start(Job { wait_max_ms, ..Job::new(ask("late", 5), 1) }).unwrap();
+    let late = engine.start(Job::new(Request { wait_max_ms: Some(30), ..ask("late", 5) }, 1)).unwrap();
     assert_eq!(read(late).unwrap_err().code, Code::EngineBusy);
     drop(first);
     assert_eq!(answer(&engine, ask("late", 5), None).tokens, 5);
+}
+
+#[test]
+fn thoughts_are_counted_apart_not_shown_and_end_in_time() {
+    let engine = Tiny::new(1).thinking().engine(Settings { threads: 2, ..Settings::default() });
+    let plain = ask("hello", 12);
+    let thinking = Request { hidden_max: 8, logprobs: Some(1), ..plain.clone() };
+    assert_eq!(engine.count(&thinking).unwrap(), engine.count(&plain).unwrap() + 1, "the template opens a thought");
+    let mut stream = engine.start(Job::new(thinking, 100)).unwrap();
+    let (mut shown, mut hidden, mut text) = (0, 0, String::new());
+    loop {
+        match block_on(stream.next()).unwrap().unwrap() {
+            Piece::Token { text: more, usage, likelihoods } => {
+                let is_hidden = usage.hidden > hidden;
+                assert_eq!(usage.output + usage.hidden, shown + hidden + 1, "one token more");
+                assert_eq!((is_hidden, likelihoods.is_none()), (hidden < 8, is_hidden), "thoughts come first, unseen");
+                assert!(!is_hidden || more.is_empty());
+                (shown, hidden) = (usage.output, usage.hidden);
+                text += &more;
+            }
+            Piece::End { text: more, ending, usage } => {
+                text += &more;
+                assert_eq!((usage.output, usage.hidden, ending), (12, 8, Ending::Length));
+                break;
+            }
+        }
+    }
+    let without = answer(&engine, plain.clone(), None);
+    assert!(!text.is_empty() && text != without.text, "what was thought counts");
+    for request in [
+        Request { hidden_max: 1, ..plain.clone() },
+        // Without room behind the answer there are no thoughts.
+        Request { hidden_max: 8, output_max: 100_000, ..plain.clone() },
+    ] {
+        let (_, usage) = read_metered(engine.start(Job::new(request, 1_000)).unwrap()).unwrap();
+        assert_eq!(usage.hidden, 0);
+    }
+    let schema = Request { hidden_max: 8, schema: Some(r#"{"type":"boolean"}"#.to_owned()), ..plain };
+    let (whole, usage) = read_metered(engine.start(Job::new(schema, 1_000)).unwrap()).unwrap();
+    assert!(["true", "false"].contains(&whole.text.as_str()) && usage.hidden == 0, "{whole:?}");
 }
 
 #[test]

@@ -122,10 +122,12 @@ impl Listing {
         if good { Ok(()) } else { Err(Code::ListingTerms) }
     }
 
-    /// What the dearest call costs: a full context of which the longest answer is a part. `None` where that is no amount.
+    /// What the dearest call costs: a full context of which the longest answer is a part, hidden tokens included. `None`
+    /// where that is no amount.
     pub fn charge_max(&self) -> Option<Amount> {
         let (input, output) = (self.context_max.saturating_sub(self.output_max), self.output_max);
-        self.prices.charge(&Usage { input, output, ..Usage::default() })
+        let dearest = Prices { output: self.prices.output.max(self.prices.hidden), ..self.prices };
+        dearest.charge(&Usage { input, output, ..Usage::default() })
     }
 
     /// The command that puts this listing's money terms on the ledger; `terms` is the hash of the signed listing.

@@ -61,11 +61,14 @@ pub struct Decoding {
     #[cbor(n(6), with = "penalty", has_nil)]
     #[serde(default = "penalty::none", skip_serializing_if = "penalty::is_nil")]
     pub repetition_milli: u32,
+    /// The quote's cap of hidden tokens; 0, which is left out: none.
+    #[cbor(n(7), skip_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hidden_max: u64,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "as minicbor and serde call it")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// A repetition penalty, left out where it is none: receipts that were signed before there was one keep their bytes.

@@ -180,7 +180,11 @@ impl fmt::Display for Decoding {
         if self.repetition_milli != 1_000 {
             write!(f, ", repetition penalty {}", milli(self.repetition_milli))?;
         }
-        write!(f, ", at most {} tokens", self.output_max)
+        write!(f, ", at most {} tokens", self.output_max)?;
+        if self.hidden_max > 0 {
+            write!(f, " and {} hidden", self.hidden_max)?;
+        }
+        Ok(())
     }
 }
 

@@ -55,7 +55,11 @@ fn a_free_call_and_a_sampled_one_read_well() {
     let text = receipt.to_string();
     assert!(text.contains("charge       0 OPEN\n") && text.contains("  nothing"), "{text}");
     assert!(text.contains("temperature 0.700, top-p 0.950, top-k 40, seed 0, at most 128 tokens"), "{text}");
-    receipt.decoding = receipt.decoding.map(|d| Decoding { min_p_milli: 50, repetition_milli: 1_100, ..d });
+    receipt.decoding =
+        receipt.decoding.map(|d| Decoding { min_p_milli: 50, repetition_milli: 1_100, hidden_max: 40, ..d });
     let text = receipt.to_string();
-    assert!(text.contains("top-k 40, min-p 0.050, seed 0, repetition penalty 1.100, at most 128 tokens"), "{text}");
+    assert!(
+        text.contains("top-k 40, min-p 0.050, seed 0, repetition penalty 1.100, at most 128 tokens and 40 hidden"),
+        "{text}"
+    );
 }

@@ -384,6 +384,7 @@ impl Kit {
                 output_max: 512,
                 min_p_milli: 0,
                 repetition_milli: 1_000,
+                hidden_max: 0,
             }),
             usage,
             prices,

@@ -174,18 +174,23 @@ fn expression_of(expression: &str) -> Result<Regex, EngineError> {
 impl Adapter {
     /// Reads and checks the adapter in `folder`.
     pub(crate) fn read(shape: &Shape, name: &str, folder: &Path) -> Result<Self, EngineError> {
+        let config = file(folder, "adapter_config.json", CONFIG_SIZE_MAX)?;
+        let weights = file(folder, "adapter_model.safetensors", WEIGHTS_SIZE_MAX)?;
+        Self::parse(shape, name, &config, &weights)
+    }
+
+    /// Checks an adapter whose two files are these.
+    pub(crate) fn parse(shape: &Shape, name: &str, config: &[u8], weights: &[u8]) -> Result<Self, EngineError> {
         let plain = |sign: u8| sign.is_ascii_alphanumeric() || b"-_.".contains(&sign);
         if name.is_empty() || name.len() > NAME_SIZE_MAX || name.starts_with('.') || !name.bytes().all(plain) {
             return Err(bad_adapter(format!("the name {}; 1 to 64 of A-Z a-z 0-9 . _ -", quoted(name))));
         }
-        let config_bytes = file(folder, "adapter_config.json", CONFIG_SIZE_MAX)?;
-        let weights_bytes = file(folder, "adapter_model.safetensors", WEIGHTS_SIZE_MAX)?;
-        let config: Config = serde_json::from_slice(&config_bytes)
-            .map_err(|error| bad_adapter(format!("adapter_config.json: {error}")))?;
-        config.check()?;
-        let changes = changes(shape, &config, &weights_bytes)?;
+        let read: Config =
+            serde_json::from_slice(config).map_err(|error| bad_adapter(format!("adapter_config.json: {error}")))?;
+        read.check()?;
+        let changes = changes(shape, &read, weights)?;
         let mut hash = Hash::stream();
-        for piece in [b"agora/adapter/v1".as_slice(), &config_bytes, &weights_bytes] {
+        for piece in [b"agora/adapter/v1".as_slice(), config, weights] {
             hash.piece(piece);
         }
         let rank = changes.values().map(Change::rank).max().unwrap_or_default();

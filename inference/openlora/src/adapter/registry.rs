@@ -183,7 +183,7 @@ impl Registry {
         Some(if known.resident.is_some() { 0.0 } else { inner.pace * known.size() as f64 * 1e3 })
     }
 
-    /// Asks for an adapter that may be needed soon.
+    /// Asks for an adapter that may be needed soon: a guess, which displaces nothing that was paid for.
     pub(crate) fn prefetch(&self, hash: &Hash) {
         self.inner().want(hash);
         self.changed.notify_all();
@@ -289,35 +289,40 @@ impl Inner {
 
     /// The first load for which there is or can be made room: its bytes are taken already.
     fn next(&mut self, size_max: usize) -> Option<Load> {
-        for at in 0..self.loads.len() {
-            let hash = self.loads[at];
-            let Some(known) = self.known.get(&hash) else { continue };
-            let (size, pinned) = (known.size(), known.pins > 0);
-            if self.make_room(size, size_max) {
+        let mut at = 0;
+        while let Some(hash) = self.loads.get(at).copied() {
+            let Some(known) = self.known.get(&hash) else {
                 self.loads.remove(at);
+                continue;
+            };
+            // Nobody waits for a guess: it takes free room, or that of what is worth no more than a newcomer.
+            let (size, pinned) = (known.size(), known.pins > 0);
+            let worth_max = if pinned { u64::MAX } else { self.level };
+            let has_room = self.make_room(size, size_max, worth_max);
+            if !has_room && pinned {
+                at += 1;
+                continue;
+            }
+            self.loads.remove(at);
+            let known = self.known.get_mut(&hash)?;
+            if has_room {
                 self.size += size;
-                let known = self.known.get(&hash)?;
                 return Some(Load { hash, name: known.info.name.clone(), folder: known.folder.clone(), size });
             }
-            if !pinned {
-                // Nobody waits for it: it was only a guess.
-                self.loads.remove(at);
-                if let Some(known) = self.known.get_mut(&hash) {
-                    known.wanted = false;
-                }
-                return self.next(size_max);
-            }
+            known.wanted = false;
         }
         None
     }
 
-    /// Lets the least worth of those go that nobody needs, until `size` bytes fit.
-    fn make_room(&mut self, size: usize, size_max: usize) -> bool {
+    /// Lets the least worth of those go that nobody needs and that are worth at most `worth_max`, until `size` bytes fit.
+    fn make_room(&mut self, size: usize, size_max: usize, worth_max: u64) -> bool {
         let mut idle: Vec<(u64, Hash)> = self
             .known
             .iter()
             .filter(|(_, known)| {
-                known.pins == 0 && known.resident.as_ref().is_some_and(|it| Arc::strong_count(it) == 1)
+                known.pins == 0
+                    && known.worth <= worth_max
+                    && known.resident.as_ref().is_some_and(|it| Arc::strong_count(it) == 1)
             })
             .map(|(hash, known)| (known.worth, *hash))
             .collect();

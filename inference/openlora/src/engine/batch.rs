@@ -12,6 +12,7 @@ use super::desk::{Desk, Doorbell};
 use super::fair::{Payer, Served, may_take};
 use super::prefixes::Prefixes;
 use super::stream::Writer;
+use super::thoughts::Thoughts;
 use crate::Settings;
 use crate::adapter::{Adapter, Found, Ticket};
 use crate::constrain::Constraint;
@@ -47,6 +48,7 @@ pub(super) struct Row {
     /// How many alternatives are told beside each token, if likelihoods are.
     likelihoods: Option<usize>,
     answer: Answer,
+    thoughts: Thoughts,
     usage: Usage,
     output_max: u64,
     writer: Writer,
@@ -59,7 +61,7 @@ impl Row {
         request: Request,
         (ticket, constraint): (Option<Ticket>, Option<Constraint>),
         (payer, wait_max): (Payer, Option<Duration>),
-        writer: Writer,
+        (writer, thoughts): (Writer, Thoughts),
         context: usize,
     ) -> Self {
         let room = context.saturating_sub(tokens.len()) as u64;
@@ -77,6 +79,7 @@ impl Row {
             constraint,
             likelihoods: request.logprobs.map(|alternatives| alternatives as usize),
             answer: Answer::new(request.stops),
+            thoughts,
             output_max: request.output_max.min(room),
             writer,
         }
@@ -104,12 +107,13 @@ impl Row {
 
     /// Tokens of its prompt and of its longest answer.
     pub(super) fn tokens(&self) -> (u64, u64) {
-        (self.usage.input, self.output_max)
+        (self.usage.input, self.output_max.saturating_add(self.thoughts.left()))
     }
 
     /// Pages that it may fill: the last token that it delivers is never computed.
     fn pages(&self) -> usize {
-        let output = usize::try_from(self.output_max.saturating_sub(self.usage.output)).unwrap_or(usize::MAX);
+        let output = self.output_max.saturating_sub(self.usage.output).saturating_add(self.thoughts.left());
+        let output = usize::try_from(output).unwrap_or(usize::MAX);
         self.tokens.len().saturating_add(output).div_ceil(PAGE)
     }
 
@@ -161,6 +165,12 @@ impl Row {
             self.end(Ending::Stop);
             return false;
         }
+        if self.thoughts.take(token) {
+            self.usage.hidden = self.usage.hidden.saturating_add(1);
+            self.writer.push(Piece::Token { text: String::new(), usage: self.usage, likelihoods: None });
+            self.tokens.push(token);
+            return true;
+        }
         let likelihoods = self.likelihoods.map(|alternatives| Box::new(likelihoods(text, logits, token, alternatives)));
         let (shown, stopped) = self.answer.push(text.bytes(token));
         self.usage.output = self.usage.output.saturating_add(1);
@@ -183,10 +193,15 @@ impl Row {
 
     /// The next token, and whether the schema's document is whole with it.
     fn choose(&mut self, text: &Text, logits: &[f32], scratch: &mut Scratch) -> Result<(u32, bool), EngineError> {
-        let mask = self.constraint.as_mut().map(Constraint::mask).transpose()?;
+        if let Some(token) = self.thoughts.forced() {
+            self.sampler.remember(token);
+            return Ok((token, false));
+        }
+        let thinks = self.thoughts.is_open();
+        let mask = self.constraint.as_mut().filter(|_| !thinks).map(Constraint::mask).transpose()?;
         let token = self.sampler.next(logits, mask, scratch);
         let token = token.ok_or_else(|| EngineError::new(Code::EngineNotFinite, "a logit of this answer"))?;
-        match &mut self.constraint {
+        match self.constraint.as_mut().filter(|_| !thinks) {
             Some(constraint) if !text.is_end(token) => Ok((token, constraint.take(token)?)),
             Some(_) | None => Ok((token, false)),
         }
@@ -254,9 +269,7 @@ impl Batch {
             let counts = self.plan();
             let begun = Instant::now();
             let tokens = self.step(&counts);
-            let rate = tokens as f64 / begun.elapsed().as_secs_f64().max(1e-9);
-            let mut desk = self.doorbell.desk();
-            desk.rate = if desk.rate > 0.0 { desk.rate + FRESH * (rate - desk.rate) } else { rate };
+            self.doorbell.desk().pace.measure(tokens, begun.elapsed().as_secs_f64());
         }
     }
 
@@ -409,9 +422,10 @@ impl Batch {
         self.rows.retain(|row| {
             at += 1;
             if ended[at - 1] {
-                lengths.push(row.usage.output as f64);
+                let drawn = row.usage.output.saturating_add(row.usage.hidden);
+                lengths.push(drawn as f64);
                 if let Some(ticket) = &row.ticket {
-                    ticket.served(row.usage.input.saturating_add(row.usage.output));
+                    ticket.served(row.usage.input.saturating_add(drawn));
                 }
             }
             !ended[at - 1]

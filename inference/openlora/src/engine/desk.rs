@@ -9,6 +9,7 @@ use agora_types::Code;
 
 use super::batch::Row;
 use super::fair::{Payer, may_take};
+use super::pace::Pace;
 
 /// What an answer is taken to be long, in tokens, until some have ended.
 const LENGTH_AT_FIRST: f64 = 128.0;
@@ -23,8 +24,9 @@ pub(super) struct Doorbell {
 }
 
 impl Doorbell {
-    pub(super) fn new() -> Self {
-        Self { desk: Mutex::new(Desk::new()), rung: Condvar::new() }
+    /// For a batch of so many rows.
+    pub(super) fn new(rows_max: usize) -> Self {
+        Self { desk: Mutex::new(Desk::new(rows_max)), rung: Condvar::new() }
     }
 
     pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -47,21 +49,23 @@ pub(super) struct Desk {
     pub(super) stopped: bool,
     /// Rows that have joined.
     pub(super) joined: usize,
-    /// Tokens that are computed in a second, of late; 0 before the first.
-    pub(super) rate: f64,
+    /// What can be computed in a second, of late.
+    pub(super) pace: Pace,
+    rows_max: usize,
     /// Tokens of an answer, of late.
     pub(super) length: f64,
 }
 
 impl Desk {
-    fn new() -> Self {
+    fn new(rows_max: usize) -> Self {
         Self {
             waiting: BTreeMap::new(),
             count: 0,
             rings: false,
             stopped: false,
             joined: 0,
-            rate: 0.0,
+            pace: Pace::default(),
+            rows_max,
             length: LENGTH_AT_FIRST,
         }
     }
@@ -93,14 +97,14 @@ impl Desk {
 
     /// About how long the rows that wait will keep the engine busy, in seconds.
     pub(super) fn wait_s(&self) -> f64 {
-        if self.rate <= 0.0 {
+        let (Some(reading), Some(drawing)) = (self.pace.of(usize::MAX), self.pace.of(self.rows_max)) else {
             return 0.0;
-        }
-        let work = |row: &Row| {
-            let (input, output) = row.tokens();
-            input as f64 + self.length.min(output as f64)
         };
-        self.waiting.values().flatten().map(work).sum::<f64>() / self.rate
+        let seconds = |row: &Row| {
+            let (input, output) = row.tokens();
+            input as f64 / reading + self.length.min(output as f64) / drawing
+        };
+        self.waiting.values().flatten().map(seconds).sum::<f64>()
     }
 
     /// Payers of whom a row waits.

@@ -19,10 +19,10 @@ use crate::{Loading, Settings};
 const SIZE_MAX: u64 = 64 << 30;
 
 /// A base model as its files give it.
-pub(super) struct Base {
+pub(crate) struct Base {
     pub(super) name: String,
-    pub(super) model: Model,
-    pub(super) text: Text,
+    pub(crate) model: Model,
+    pub(crate) text: Text,
     pub(super) hash: Hash,
 }
 
@@ -39,7 +39,7 @@ pub(super) fn open(path: &Path) -> Result<(BufReader<File>, u64), EngineError> {
 }
 
 /// Reads a GGUF of `size` bytes.
-pub(super) fn file(
+pub(crate) fn file(
     source: &mut dyn Read,
     size: u64,
     expected: Option<Hash>,

@@ -3,9 +3,11 @@
 mod batch;
 mod desk;
 mod fair;
-mod load;
+pub(crate) mod load;
+mod pace;
 mod prefixes;
 mod stream;
+mod thoughts;
 
 use std::io::Read;
 use std::path::Path;
@@ -26,6 +28,7 @@ use crate::text::Text;
 use crate::{Device, Loading, Settings};
 use batch::{Batch, Row};
 use desk::Doorbell;
+use thoughts::Thoughts;
 
 /// Most tokens whose logits are kept at once.
 const LOGITS_TOKENS_MAX: usize = 512;
@@ -119,7 +122,7 @@ impl OpenLora {
         }
         let base = BaseInfo { name, hash, tokenizer_hash: text.hash(), context_max: model.shape.context as u64 };
         let (model, text) = (Arc::new(model), Arc::new(text));
-        let doorbell = Arc::new(Doorbell::new());
+        let doorbell = Arc::new(Doorbell::new(settings.rows_max));
         let failed = |error: std::io::Error| EngineError::new(Code::EngineStopped, format!("no thread: {error}"));
         let pool = Pool::new(settings.threads.clamp(1, 64)).map_err(failed)?;
         let batch = Batch::new(Arc::clone(&model), Arc::clone(&text), pool, &settings, Arc::clone(&doorbell));
@@ -281,8 +284,9 @@ impl Engine for OpenLora {
         let adapter = job.adapter.map(|hash| self.adapters.claim(&hash)).transpose()?;
         let constraint = self.constraint(&job.request)?;
         let (writer, reader) = stream::pair(job.ahead_max, &self.doorbell);
-        let (what, whose) = ((adapter, constraint), (job.payer, job.wait_max_ms.map(Duration::from_millis)));
-        let row = Row::new(tokens, job.request, what, whose, writer, self.model.shape.context);
+        let (what, whose) = ((adapter, constraint), (job.payer, job.request.wait_max_ms.map(Duration::from_millis)));
+        let thoughts = Thoughts::new(&self.text, &job.request, &tokens, self.model.shape.context);
+        let row = Row::new(tokens, job.request, what, whose, (writer, thoughts), self.model.shape.context);
         let mut desk = self.doorbell.desk();
         if desk.stopped {
             return Err(EngineError::new(Code::EngineStopped, "no thread computes"));

@@ -21,7 +21,7 @@ use crate::Loading;
 use crate::failure::{bad_model, quoted, unsupported};
 use crate::gguf::{Header, Reader, buffered};
 use crate::model::{Parts, Shape};
-use crate::safetensors::Bounds;
+use crate::safetensors::{Bounds, Place};
 use config::Config;
 pub(crate) use names::Description;
 
@@ -43,6 +43,16 @@ const SHARDS_MAX: usize = 1_024;
 const SHARD_NAME_SIZE_MAX: usize = 128;
 
 const BOUNDS: Bounds = Bounds { header_size_max: 16 << 20, tensors_max: 16_384, bad: bad_model, unsupported };
+
+/// Where the tensors of a whole file lie.
+///
+/// # Errors
+/// `engine.bad_model`, `engine.unsupported`.
+pub(crate) fn places(file: &[u8]) -> Result<Vec<Place>, EngineError> {
+    let (first, rest) = file.split_first_chunk::<8>().ok_or_else(|| bad_model("the weights file is too short"))?;
+    let (header, data) = rest.split_at(BOUNDS.header_size(*first, rest.len() as u64)?);
+    BOUNDS.places(header, data.len() as u64)
+}
 
 /// The folder of a path to it, or to its `config.json`.
 pub(crate) fn of(path: &Path) -> Option<PathBuf> {

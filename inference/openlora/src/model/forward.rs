@@ -97,17 +97,42 @@ impl Stage {
             }));
         }
         let adapters: Vec<Option<&Arc<Adapter>>> = parts.iter().map(|part| part.adapter).collect();
-        let tasks = tasks(&places, &adapters);
+        let mut tasks = cut(&places, &adapters);
         self.resize(shape, places.len());
         self.begin(model, pool, &places, &tasks);
         for (at, layer) in model.layers.iter().enumerate() {
+            self.project(model, pool, parts, &places, &tasks, at, layer);
+            if at + 1 == model.layers.len() {
+                // Of the last layer, the other tokens leave keys and values only.
+                places = self.keep_wanted(shape, parts, places);
+                tasks = cut(&places, &adapters);
+                if places.is_empty() {
+                    break;
+                }
+            }
             self.attention(model, pool, parts, &places, &tasks, at, layer);
             self.inner(model, pool, &tasks, at, layer);
         }
         for part in parts.iter_mut() {
             part.cache.advance(part.tokens.len());
         }
-        Ok(self.head(model, pool, parts))
+        Ok(self.head(model, pool))
+    }
+
+    /// Keeps the queries and states of the wanted tokens.
+    fn keep_wanted(&mut self, shape: &Shape, parts: &[Part<'_>], places: Vec<Place>) -> Vec<Place> {
+        let first = |part: &Part<'_>| part.cache.positions() + part.tokens.len() - part.wanted;
+        let mut kept = Vec::new();
+        for (token, place) in places.into_iter().enumerate() {
+            if place.position >= first(&parts[place.part]) {
+                for (buffer, width) in [(&mut self.query, shape.query_width()), (&mut self.state, shape.width)] {
+                    buffer.copy_within(token * width..(token + 1) * width, kept.len() * width);
+                }
+                kept.push(place);
+            }
+        }
+        self.resize(shape, kept.len());
+        kept
     }
 
     fn resize(&mut self, shape: &Shape, tokens: usize) {
@@ -144,8 +169,9 @@ impl Stage {
         });
     }
 
+    /// Queries, and the keys and values that the caches keep.
     #[allow(clippy::too_many_arguments, reason = "the parts of one step")]
-    fn attention(
+    fn project(
         &mut self,
         model: &Model,
         pool: &mut Pool,
@@ -206,7 +232,21 @@ impl Stage {
                 part.cache.write(simd, shape, at, key, value);
             }
         });
-        let parts = &*parts;
+    }
+
+    /// What the tokens see, made ready for the feed-forward part.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one step")]
+    fn attention(
+        &mut self,
+        model: &Model,
+        pool: &mut Pool,
+        parts: &[Part<'_>],
+        places: &[Place],
+        tasks: &[Task<'_>],
+        at: usize,
+        layer: &Layer,
+    ) {
+        let (shape, simd) = (&model.shape, model.simd);
         let group = shape.heads / shape.key_heads * shape.head_size;
         let query = &self.query;
         let mixed = Split::new(&mut self.mixed, group);
@@ -286,21 +326,15 @@ impl Stage {
         });
     }
 
-    /// The logits of the wanted tokens.
-    fn head(&mut self, model: &Model, pool: &mut Pool, parts: &[Part<'_>]) -> &[f32] {
+    /// The logits of the wanted tokens, whose states are left.
+    fn head(&mut self, model: &Model, pool: &mut Pool) -> &[f32] {
         let (shape, simd) = (&model.shape, model.simd);
-        let mut chosen = Vec::new();
-        let mut end = 0;
-        for part in parts {
-            end += part.tokens.len();
-            chosen.extend_from_slice(&self.state[(end - part.wanted) * shape.width..end * shape.width]);
-        }
-        let count = chosen.len() / shape.width;
+        let count = self.state.len() / shape.width;
         self.logits.resize(count * shape.vocabulary, 0.0);
         if count > 0 {
-            self.normal.resize(chosen.len(), 0.0);
+            let state = &self.state;
             let norm = Norm::new(model, &model.norm, &mut self.normal, &mut self.rows);
-            pool.run(count, &|row| norm.run(row..row + 1, rows(&chosen, shape.width, &(row..row + 1))));
+            pool.run(count, &|row| norm.run(row..row + 1, rows(state, shape.width, &(row..row + 1))));
             let matrix = model.head.as_ref().unwrap_or(&model.embedding);
             multiply(pool, simd, &self.rows, &mut [(matrix, &mut self.logits)]);
         }
@@ -335,7 +369,7 @@ fn rows<'a>(buffer: &'a [f32], width: usize, rows: &Range<usize>) -> &'a [f32] {
 }
 
 /// Cuts the step into tasks of a few neighbouring tokens of one adapter.
-fn tasks<'a>(places: &[Place], adapters: &[Option<&'a Arc<Adapter>>]) -> Vec<Task<'a>> {
+fn cut<'a>(places: &[Place], adapters: &[Option<&'a Arc<Adapter>>]) -> Vec<Task<'a>> {
     let adapter = |place: &Place| adapters[place.part].map(Arc::as_ref);
     let mut tasks: Vec<Task<'_>> = Vec::new();
     for (token, place) in places.iter().enumerate() {

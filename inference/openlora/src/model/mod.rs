@@ -10,4 +10,4 @@ pub(crate) use cache::Cache;
 pub(crate) use device::{failed, place};
 pub(crate) use forward::{Part, Stage};
 pub(crate) use load::{Layer, Model, Parts};
-pub(crate) use shape::{Gate, Role, Shape, Turns, VOCABULARY_MAX};
+pub(crate) use shape::{Family, Gate, Role, Shape, Turns, VOCABULARY_MAX};

@@ -6,6 +6,7 @@ use agora_inference_api::EngineError;
 
 use super::kind;
 use super::merge::merge;
+use super::pieces::Pieces;
 use super::words::Words;
 use crate::failure::{bad_model, quoted};
 
@@ -14,7 +15,7 @@ use crate::failure::{bad_model, quoted};
 pub(crate) struct Bpe {
     words: Words,
     /// What each token shows; nothing for special ones.
-    pieces: Vec<Box<[u8]>>,
+    pieces: Pieces,
     /// The token of each single byte, if there is one.
     bytes: [Option<u32>; 256],
     /// What two neighbours become, and how early.
@@ -41,26 +42,26 @@ impl Bpe {
         }
         let mut by_text = HashMap::new();
         let mut bytes = [None; 256];
-        let (mut pieces, mut whole) = (Vec::new(), HashMap::new());
+        let (mut pieces, mut whole) = (Pieces::default(), HashMap::new());
         for ((id, token), kind) in (0..).zip(tokens).zip(kinds) {
             if *kind != kind::NORMAL {
                 let shown = if *kind == kind::USER { token.as_bytes() } else { &[] };
-                pieces.push(shown.into());
+                pieces.push(shown);
                 continue;
             }
-            let piece: Option<Box<[u8]>> = token.chars().map(|sign| signs.get(&sign).copied()).collect();
+            let piece: Option<Vec<u8>> = token.chars().map(|sign| signs.get(&sign).copied()).collect();
             let piece = piece.filter(|piece| !piece.is_empty());
             let piece = piece.ok_or_else(|| bad_model(format!("the token {} is not of bytes", quoted(token))))?;
-            if let [byte] = *piece {
+            if let [byte] = *piece.as_slice() {
                 bytes[usize::from(byte)] = Some(id);
             }
             if by_text.insert(token.as_str(), id).is_some() {
                 return Err(bad_model(format!("the token {} stands twice", quoted(token))));
             }
             if words.whole {
-                whole.insert(piece.clone(), id);
+                whole.insert(piece.as_slice().into(), id);
             }
-            pieces.push(piece);
+            pieces.push(&piece);
         }
         let mut table = HashMap::new();
         for (rank, merge) in (0..).zip(merges) {
@@ -71,6 +72,7 @@ impl Bpe {
             let (left, right, whole) = parts.ok_or_else(|| bad_model(format!("the merge {}", quoted(merge))))?;
             table.entry((left, right)).or_insert((rank, whole));
         }
+        pieces.shrink();
         Ok(Self { words, pieces, bytes, merges: table, whole })
     }
 
@@ -81,7 +83,7 @@ impl Bpe {
 
     /// What a token shows.
     pub(crate) fn bytes(&self, token: u32) -> &[u8] {
-        self.pieces.get(token as usize).map_or(&[], |piece| piece)
+        self.pieces.get(token)
     }
 
     /// Adds the tokens of `text`.

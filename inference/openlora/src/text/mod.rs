@@ -4,6 +4,7 @@ mod answer;
 mod bpe;
 mod merge;
 mod names;
+mod pieces;
 mod python;
 mod sentence;
 mod template;
@@ -21,7 +22,7 @@ pub(crate) use answer::Answer;
 use bpe::Bpe;
 use names::Names;
 use sentence::{Order, Sentence};
-use template::{Piece, Template};
+use template::{BORDERS, Piece, Template};
 use words::Words;
 
 /// Names of special tokens that end an answer wherever they occur.
@@ -48,6 +49,13 @@ enum Vocabulary {
     Sentences(Box<Sentence>),
 }
 
+/// The tokens between which a model thinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Borders {
+    pub(crate) begin: u32,
+    pub(crate) end: u32,
+}
+
 /// The tokenizer and chat template of a model.
 #[derive(Debug)]
 pub(crate) struct Text {
@@ -56,6 +64,7 @@ pub(crate) struct Text {
     /// Tokens that come from the template alone.
     specials: Names,
     ends: BTreeSet<u32>,
+    borders: Option<Borders>,
     /// Stands before every prompt, if the model wants it.
     begin: Option<u32>,
     hash: Hash,
@@ -109,6 +118,8 @@ impl Text {
             hash.piece(token);
             hash.piece(kind.to_be_bytes());
         }
+        let place = |name: &str| tokens.iter().position(|token| token == name).and_then(|id| u32::try_from(id).ok());
+        let borders = place(BORDERS[0]).zip(place(BORDERS[1])).map(|(begin, end)| Borders { begin, end });
         let special = special(&tokens, &kinds, &source, sentences);
         let is_special = |id: u32| special.binary_search(&id).is_ok();
         let vocabulary = match words {
@@ -135,7 +146,8 @@ impl Text {
         let named = special.iter().filter(|id| ENDS.contains(&tokens[**id as usize].as_str()));
         let ends = named.copied().chain(end).chain(turn_end).collect();
         let specials = Names::new(special.iter().map(|id| (tokens[*id as usize].as_str(), *id)));
-        Ok(Self { vocabulary, template, specials, ends, begin: begin.filter(|_| wants_begin), hash: hash.finish() })
+        let (begin, hash) = (begin.filter(|_| wants_begin), hash.finish());
+        Ok(Self { vocabulary, template, specials, ends, borders, begin, hash })
     }
 
     /// Hash of everything that decides which tokens a conversation becomes.
@@ -154,6 +166,11 @@ impl Text {
     /// Whether the token ends an answer.
     pub(crate) fn is_end(&self, token: u32) -> bool {
         self.ends.contains(&token)
+    }
+
+    /// The tokens between which the model thinks, if it can.
+    pub(crate) fn borders(&self) -> Option<Borders> {
+        self.borders
     }
 
     /// The tokens that end an answer.
@@ -193,7 +210,7 @@ impl Text {
     pub(crate) fn prompt(&self, request: &Request) -> Result<Vec<u32>, EngineError> {
         let mut tokens = Vec::from_iter(self.begin);
         let mut plain = String::new();
-        for piece in self.template.render(&request.messages)? {
+        for piece in self.template.render(&request.messages, request.thinks())? {
             match piece {
                 Piece::Message(text) => plain.push_str(&text),
                 Piece::Template(text) => self.mixed(&text, &mut plain, &mut tokens),

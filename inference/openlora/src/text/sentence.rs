@@ -8,6 +8,7 @@ use agora_inference_api::EngineError;
 use super::kind;
 use super::merge::merge;
 use super::names::Names;
+use super::pieces::Pieces;
 use crate::failure::{bad_model, quoted, unsupported};
 
 /// What two neighbours become, and how early.
@@ -28,7 +29,7 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub(crate) struct Sentence {
     /// What each token shows; nothing for control tokens.
-    pieces: Vec<Box<[u8]>>,
+    pieces: Pieces,
     /// Pieces that merging can make: how early, and their token.
     known: HashMap<Box<str>, (u32, u32)>,
     /// The token of each byte, for signs that have none.
@@ -55,20 +56,20 @@ impl Sentence {
         if ranks.len() != tokens.len() {
             return Err(bad_model("tokens and their scores differ in number"));
         }
-        let (mut pieces, mut known, mut bytes) = (Vec::new(), HashMap::new(), [None; 256]);
+        let (mut pieces, mut known, mut bytes) = (Pieces::default(), HashMap::new(), [None; 256]);
         let mut first = Vec::new();
         for (((id, token), kind), rank) in (0..).zip(tokens).zip(kinds).zip(ranks) {
             let text = token.replace(' ', SPACE);
             let shown = text.replace(SPACE, " ").into_bytes();
-            pieces.push(match *kind {
+            match *kind {
                 kind::BYTE => {
                     let byte = byte(token).ok_or_else(|| bad_model(format!("the byte {}", quoted(token))))?;
                     bytes[usize::from(byte)] = Some(id);
-                    [byte].into()
+                    pieces.push(&[byte]);
                 }
-                kind::NORMAL | kind::USER => shown.into(),
-                _ => Box::default(),
-            });
+                kind::NORMAL | kind::USER => pieces.push(&shown),
+                _ => pieces.push(&[]),
+            }
             if ![kind::NORMAL, kind::USER].contains(kind) || special(id) {
                 continue;
             }
@@ -81,6 +82,7 @@ impl Sentence {
             }
         }
         let merges = if let Order::Merges(merges) = order { Some(table(merges, tokens, &known)?) } else { None };
+        pieces.shrink();
         let all: Option<Vec<u32>> = bytes.into_iter().collect();
         let all = all.and_then(|all| all.try_into().ok());
         Ok(Self {
@@ -100,7 +102,7 @@ impl Sentence {
 
     /// What a token shows.
     pub(crate) fn bytes(&self, token: u32) -> &[u8] {
-        self.pieces.get(token as usize).map_or(&[], |piece| piece)
+        self.pieces.get(token)
     }
 
     /// Adds the tokens of `text`.

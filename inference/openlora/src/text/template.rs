@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use agora_inference_api::{EngineError, Message, Role};
 use agora_types::Code;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, ErrorKind, context};
+use minijinja::{Environment, Error, ErrorKind, Value, context};
 
 use super::python;
 use crate::failure::{bad_model, quoted};
@@ -20,7 +20,7 @@ const FUEL_PER_BYTE: u64 = 16;
 const EXTRA_SIZE_MAX: usize = 256 << 10;
 
 /// Where thoughts begin and end in an answer.
-const BORDERS: [&str; 2] = ["<think>", "</think>"];
+pub(super) const BORDERS: [&str; 2] = ["<think>", "</think>"];
 
 /// A piece of a rendered conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,12 +47,13 @@ impl Template {
         }
         let template = Self { source: source.to_owned(), begin: begin.to_owned(), end: end.to_owned() };
         let question = Message { role: Role::User, text: "Hello".to_owned() };
-        template.render(&[question]).map_err(|error| bad_model(error.what))?;
+        template.render(&[question], false).map_err(|error| bad_model(error.what))?;
         Ok(template)
     }
 
-    /// Renders a conversation that awaits an answer.
-    pub(crate) fn render(&self, messages: &[Message]) -> Result<Vec<Piece>, EngineError> {
+    /// Renders a conversation that awaits an answer; `thinks` asks a model that can think to do so first, by the name that
+    /// Qwen 3 gave it.
+    pub(crate) fn render(&self, messages: &[Message], thinks: bool) -> Result<Vec<Piece>, EngineError> {
         let marks = Marks::beside(messages);
         let size: usize = messages.iter().map(|message| message.text.len()).sum();
         let list: Vec<_> = messages
@@ -70,6 +71,7 @@ impl Template {
         let values = context! {
             messages => list,
             add_generation_prompt => true,
+            enable_thinking => if thinks { Value::from(true) } else { Value::UNDEFINED },
             bos_token => self.begin.as_str(),
             eos_token => self.end.as_str(),
         };

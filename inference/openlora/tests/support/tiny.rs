@@ -129,6 +129,31 @@ impl Tiny {
         self.entries.push((name.to_owned(), value));
     }
 
+    /// With `<think>` and `</think>` behind its vocabulary, and a template that opens a thought where it is asked to.
+    pub(crate) fn thinking(mut self) -> Self {
+        for (name, value) in &mut self.entries {
+            // Behind the types of list and elements stands their number.
+            let longer = |value: &mut Vec<u8>, more: &[u8]| {
+                value[8..16].copy_from_slice(&(VOCABULARY as u64 + 2).to_le_bytes());
+                value.extend(more);
+            };
+            match name.as_str() {
+                "tokenizer.ggml.tokens" => longer(value, &[text("<think>"), text("</think>")].concat()),
+                "tokenizer.ggml.token_type" => longer(value, &[4_i32.to_le_bytes(); 2].concat()),
+                _ => {}
+            }
+        }
+        for name in ["token_embd.weight", "output.weight"] {
+            let (_, dimensions, _, bytes) = self.tensor(name);
+            let row = bytes.len() / VOCABULARY;
+            dimensions[1] += 2;
+            bytes.resize(bytes.len() + 2 * row, 0);
+        }
+        let template = format!("{TEMPLATE}{{% if enable_thinking %}}<think>{{% endif %}}");
+        self.set("tokenizer.chat_template", text_value(&template));
+        self
+    }
+
     /// The tensor of this name.
     pub(crate) fn tensor(&mut self, name: &str) -> &mut Tensor {
         self.tensors.iter_mut().find(|tensor| tensor.0 == name).unwrap()

@@ -33,6 +33,9 @@ pub(super) struct Ask {
     stops: Vec<String>,
     schema: Option<String>,
     logprobs: Option<u32>,
+    /// Longest wait for the answer to begin, in milliseconds.
+    wait_max_ms: Option<u64>,
+    hidden_max: u64,
 }
 
 impl Ask {
@@ -86,6 +89,8 @@ impl Ask {
             stops: stops(&given)?,
             schema: schema(&given)?,
             logprobs: logprobs(&given)?,
+            wait_max_ms: given.count("wait_max_ms")?,
+            hidden_max: hidden_max(&given)?,
         })
     }
 
@@ -105,6 +110,8 @@ impl Ask {
             stops: self.stops.clone(),
             schema: self.schema.clone(),
             logprobs: self.logprobs,
+            wait_max_ms: self.wait_max_ms,
+            hidden_max: self.hidden_max,
         };
         request.check().map_err(|error| Failure::new(Code::EngineBadRequest, error.to_string()))?;
         Ok(request)
@@ -239,6 +246,16 @@ fn logprobs(given: &Given) -> Result<Option<u32>, Failure> {
     }
 }
 
+/// Tokens that the model may think with, as OpenRouter names it: `"reasoning": {"max_tokens": 512}`.
+fn hidden_max(given: &Given) -> Result<u64, Failure> {
+    let bad = || wrong("reasoning", "an object with `max_tokens`, a whole number");
+    match given.get("reasoning") {
+        None => Ok(0),
+        Some(Value::Object(fields)) => fields.get("max_tokens").and_then(Value::as_u64).ok_or_else(bad),
+        Some(_) => Err(bad()),
+    }
+}
+
 /// As vLLM names it: nothing, 0 and -1 stand for all tokens.
 fn top_k(given: &Given) -> Result<u32, Failure> {
     let Some(value) = given.get("top_k") else { return Ok(0) };
@@ -281,7 +298,8 @@ mod tests {
         let body = r#"{"model":"m","messages":[{"role":"developer","content":"a"},{"role":"user","content":
             [{"type":"text","text":"b"},{"type":"text","text":"c"}]}],"temperature":0.7,"top_p":0.123,"seed":-1,
             "max_tokens":9,"max_completion_tokens":8,"stop":"x","n":1,"user":"u","metadata":{"a":"b"},"tools":[],
-            "min_p":0.05,"repetition_penalty":1.1,"top_k":40,"logprobs":false,"response_format":{"type":"text"},"presence_penalty":0,"unheard_of":{"x":[1]}}"#;
+            "min_p":0.05,"repetition_penalty":1.1,"top_k":40,"logprobs":false,"response_format":{"type":"text"},"presence_penalty":0,
+            "wait_max_ms":2000,"reasoning":{"max_tokens":64},"unheard_of":{"x":[1]}}"#;
         let request = request(Kind::Chat, body).unwrap();
         let texts: Vec<_> = request.messages.iter().map(|message| (message.role, message.text.as_str())).collect();
         assert_eq!(texts, [(Role::System, "a"), (Role::User, "bc")]);
@@ -296,6 +314,7 @@ mod tests {
         assert_eq!((request.sampling, request.output_max), (sampling, 8));
         assert_eq!(request.stops, ["x"]);
         assert_eq!((request.schema, request.logprobs), (None, None));
+        assert_eq!((request.wait_max_ms, request.hidden_max), (Some(2_000), 64));
     }
 
     #[test]

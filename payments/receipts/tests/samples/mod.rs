@@ -54,6 +54,7 @@ pub(crate) fn provisional() -> Receipt {
             output_max: 128,
             min_p_milli: 0,
             repetition_milli: 1_000,
+            hidden_max: 0,
         }),
         usage: Usage { input: 30, cached: 0, output: 100, hidden: 0 },
         prices: Prices { input: atoms(1_000_000_000), output: atoms(4_000_000_000), ..Prices::default() },

@@ -152,6 +152,8 @@ fn request(ask: &Ask) -> Request {
         stops: ask.stops.clone(),
         schema: None,
         logprobs: None,
+        wait_max_ms: None,
+        hidden_max: 0,
     }
 }
 

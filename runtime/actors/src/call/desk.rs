@@ -46,7 +46,10 @@ impl Seller {
         if output == 0 {
             return Err(CallError::new(Code::EngineContext, format!("the prompt has {input} tokens")));
         }
-        Ok((signed, Counted { input, output }))
+        // Thoughts share the listing's bound and the context with the answer, which comes first.
+        let thoughts = listing.output_max.min(room).saturating_sub(output);
+        let hidden = if request.thinks() { request.hidden_max.min(thoughts) } else { 0 };
+        Ok((signed, Counted { input, output, hidden }))
     }
 
     /// Answers a question for a price with a signed quote, bound to payer, request and listing.
@@ -55,7 +58,7 @@ impl Seller {
     /// `listing.not_found`, `listing.bad_terms` when ledger and listing differ, the engine's refusals, and those of
     /// the book of quotes.
     pub async fn quote(&self, ask: &QuoteAsk) -> Result<Signed<Quote>, CallError> {
-        let (signed, Counted { input, output }) = self.size(&ask.listing, &ask.request).await?;
+        let (signed, Counted { input, output, hidden }) = self.size(&ask.listing, &ask.request).await?;
         let listing = signed.payload();
         let now = self.now();
         // A cold adapter begins to load now: its buyer is likely to come.
@@ -68,7 +71,7 @@ impl Seller {
             listing: ask.listing,
             terms: signed.hash(),
             adapter_hash: listing.adapter_hash,
-            caps: TokenCaps { input, output, hidden: 0 },
+            caps: TokenCaps { input, output, hidden },
             prices: listing.prices,
             host: self.account(),
             host_key: self.parts.receipt_key.public(),
@@ -103,7 +106,7 @@ impl Seller {
             return Err(CallError::new(Code::QuoteMismatch, "this is not the request that was quoted"));
         }
         let request = read(&open.request)?;
-        Ok(Request { output_max: quote.caps.output, ..request })
+        Ok(Request { output_max: quote.caps.output, hidden_max: quote.caps.hidden, ..request })
     }
 
     /// Gives everything unclaimed of an idle channel back to its payer. A repeat finds nothing left and says so.

@@ -149,12 +149,7 @@ impl Sale {
         // What pays, how far it reaches, and what was claimed of it before.
         let (balance, base) = match &open.single {
             Some(single) => {
-                let most = quote.prices.charge(&Usage {
-                    input: quote.caps.input,
-                    output: quote.caps.output,
-                    ..Usage::default()
-                });
-                if most.is_none_or(|most| most > single.authorization.max()) {
+                if quote.charge_max().is_none_or(|most| most > single.authorization.max()) {
                     return Err(refuse(Code::CallNotHeld));
                 }
                 (single.authorization.max(), Amount::ZERO)
@@ -182,6 +177,7 @@ impl Sale {
             output_max: quote.caps.output,
             min_p_milli: request.sampling.min_p_milli,
             repetition_milli: request.sampling.repetition_milli,
+            hidden_max: quote.caps.hidden,
         };
         let record = SellerCall {
             quote,
@@ -258,6 +254,11 @@ impl Sale {
     /// What the channel's total is once `usage` is charged.
     pub(crate) fn spent_at(&self, usage: &Usage) -> Amount {
         spent(&self.record.quote, self.record.base, usage)
+    }
+
+    /// What the channel's total is so many tokens beyond `usage`.
+    pub(crate) fn ahead(&self, usage: &Usage, tokens: u64) -> Amount {
+        ahead(&self.record.quote, self.record.base, usage, tokens)
     }
 
     /// Up to where the next voucher must reach: one window beyond what was delivered.
@@ -392,9 +393,15 @@ pub(crate) fn spent(quote: &Quote, base: Amount, usage: &Usage) -> Amount {
 /// The channel's total one window beyond `usage`, at most what the quote allows. Both sides compute it from what they
 /// know to be delivered.
 pub(crate) fn window_end(quote: &Quote, base: Amount, usage: &Usage) -> Amount {
-    let ahead = usage.output.saturating_add(WINDOW_TOKENS).min(quote.caps.output);
     let input = quote.caps.input.saturating_sub(usage.cached);
-    spent(quote, base, &Usage { input, output: ahead, ..*usage })
+    ahead(quote, base, &Usage { input, ..*usage }, WINDOW_TOKENS)
+}
+
+/// The channel's total so many tokens beyond `usage`, shown or hidden, whichever is dearer, at most what the quote allows.
+pub(crate) fn ahead(quote: &Quote, base: Amount, usage: &Usage, tokens: u64) -> Amount {
+    let output = usage.output.saturating_add(tokens).min(quote.caps.output);
+    let hidden = usage.hidden.saturating_add(tokens).min(quote.caps.hidden);
+    spent(quote, base, &Usage { output, ..*usage }).max(spent(quote, base, &Usage { hidden, ..*usage }))
 }
 
 /// True when a sale of this payer still runs on the channel.

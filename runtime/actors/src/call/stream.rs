@@ -3,7 +3,7 @@
 use agora_economy::ports::bus::flow::SendWindow;
 use agora_economy::ports::bus::frame::{Body, Chunk, NeedVoucher};
 use agora_inference_api::{Job, Piece, Request};
-use agora_types::{Amount, Code, Usage};
+use agora_types::{Amount, Code};
 
 use super::line::{Heard, Line};
 use super::sale::{ChunkRow, Sale};
@@ -89,8 +89,7 @@ async fn send(
     line.send(Body::Chunk(chunk)).await?;
     // Renew early, so that the stream need not wait for money.
     let covered = sale.record.voucher.max_claimable;
-    let half = Usage { output: usage.output.saturating_add(WINDOW_TOKENS / 2), ..usage };
-    if covered < sale.spent_at(&half) && covered < sale.window_end() {
+    if covered < sale.ahead(&usage, WINDOW_TOKENS / 2) && covered < sale.window_end() {
         ask_voucher(seller, line, sale, flow).await?;
     }
     Ok(())

@@ -95,8 +95,8 @@ impl Inner {
 
     async fn priced(&self, model: &str, ask: &Request) -> Result<Priced, Stop> {
         let listing = self.listing(model).await?;
-        let (host, Counted { input, output }) = self.buyer.count(&listing, ask).await?;
-        let usage = Usage { input, output, ..Usage::default() };
+        let (host, Counted { input, output, hidden }) = self.buyer.count(&listing, ask).await?;
+        let usage = Usage { input, cached: 0, output, hidden };
         let amount = listing.payload().prices.charge(&usage).ok_or(Code::QuoteInvalid)?;
         Ok(Priced { listing, host, amount })
     }

@@ -145,6 +145,33 @@ async fn a_call_that_is_opened_again_gets_the_same_receipt_and_moves_nothing() {
 }
 
 #[tokio::test]
+async fn hidden_tokens_are_promised_charged_and_receipted_apart() {
+    let folder = founded();
+    let world = World::open(folder.path(), Fuse::new(None, false), 0).await;
+    for (call, hidden_max, cap) in [(7, 150, 150), (8, 1, 0), (9, 5_000, 1_024 - 100)] {
+        let ask = Request { hidden_max, ..Request::ask("who owns it", 100) };
+        let quoted = world.buyer.quote(&payer(), &world.listing, &ask).await.unwrap();
+        assert_eq!((quoted.quote.caps.output, quoted.quote.caps.hidden), (100, cap), "together the listing's longest");
+        let mut purchase = Purchase::open(&world.buyer, payer(), CallId::new([call; 16]), &quoted).await.unwrap();
+        let mut text = String::new();
+        let receipt = loop {
+            match purchase.next().await.unwrap() {
+                Arrived::Text { text: more, .. } => text += &more,
+                Arrived::Receipt(receipt) => break receipt,
+            }
+        };
+        purchase.finish(Vec::new()).await.unwrap();
+        assert_eq!(text, FakeEngine::answer(&ask).concat(), "nothing of the thoughts is shown");
+        let said = receipt.payload();
+        assert_eq!((said.usage.output, said.usage.hidden), (100, cap));
+        assert_eq!(said.decoding.map(|decoding| decoding.hidden_max), Some(cap));
+        assert_eq!(Some(said.charge), prices().charge(&said.usage));
+    }
+    world.audit();
+    world.end().await;
+}
+
+#[tokio::test]
 async fn likelihoods_arrive_with_their_tokens_where_they_are_asked_for() {
     let folder = founded();
     let world = World::open(folder.path(), Fuse::new(None, false), 0).await;

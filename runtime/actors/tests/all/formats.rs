@@ -86,6 +86,7 @@ fn seller_call(phase: Phase) -> SellerCall {
             output_max: 128,
             min_p_milli: 0,
             repetition_milli: 1_000,
+            hidden_max: 0,
         },
         voucher: kit.voucher(&kit.config(), atoms(900)),
         base: atoms(100),

@@ -16,6 +16,7 @@ mod ledger;
 mod log;
 mod models;
 mod node;
+mod overload;
 mod published;
 mod relay;
 mod scripted;

@@ -49,7 +49,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
     vec![
         ("reply-quote", Reply::Quote(b"a signed quote".to_vec())),
         ("reply-refunded", Reply::Refunded(atoms(u128::from(u64::MAX) + 1))),
-        ("reply-counted", Reply::Counted(Counted { input: 30, output: 128 })),
+        ("reply-counted", Reply::Counted(Counted { input: 30, output: 128, hidden: 0 })),
         ("reply-failed", Reply::failed(Code::QuoteTooMany, "three are open")),
     ]
 }

@@ -21,7 +21,7 @@ use agora_economy::ports::log::{Index, Row, call_key, payment_key};
 use agora_economy::ports::state::{Journal, Pending as JournalPending, StateStore, Table, Write};
 use agora_economy::testkit::*;
 use agora_economy::{CallRecord, Economy, KeyRecord, OpenCall, PaymentRecord, Verified};
-use agora_inference_api::{FakeEngine, Request};
+use agora_inference_api::{Engine, FakeEngine, Request};
 use agora_receipts::Receipt;
 use agora_receipts::receipt::DatanetRef;
 use agora_store::{RedbLog, RedbState};
@@ -224,7 +224,12 @@ pub(crate) struct World {
 }
 
 pub(crate) fn prices() -> Prices {
-    Prices { input: atoms(1_000_000_000), output: atoms(7_000_000_001), ..Prices::default() }
+    Prices {
+        input: atoms(1_000_000_000),
+        output: atoms(7_000_000_001),
+        hidden: atoms(3_000_000_007),
+        ..Prices::default()
+    }
 }
 
 pub(crate) fn payer() -> Payer {
@@ -292,6 +297,11 @@ pub(crate) async fn cut_off(folder: &Path, call: CallId, chunks: usize) -> Quote
 impl World {
     /// Opens the folder, as a start does. `round` keeps ids of different lives apart.
     pub(crate) async fn open(folder: &Path, fuse: Arc<Fuse>, round: u64) -> Self {
+        Self::open_with(folder, fuse, round, Arc::new(FakeEngine::new(Hash::sha256("base"), &[]))).await
+    }
+
+    /// The same with an engine of the base model that the listing names.
+    pub(crate) async fn open_with(folder: &Path, fuse: Arc<Fuse>, round: u64, engine: Arc<dyn Engine>) -> Self {
         let kit = Kit::default();
         let log = RedbLog::open(&folder.join("ledger.redb"), &kit.genesis.hash()).unwrap();
         let node = LedgerNode::open(&kit.genesis, Box::new(log), 5).unwrap();
@@ -311,7 +321,7 @@ impl World {
             account: Arc::new(key(HOST)),
             receipt_key: Arc::new(Kit::host_signer()),
             ledger: ledger.clone(),
-            engine: Arc::new(FakeEngine::new(Hash::sha256("base"), &[])),
+            engine,
             journal: journal.clone(),
             bus: bus.clone(),
             clock: clock.clone(),
@@ -421,6 +431,16 @@ impl World {
 
     pub(crate) fn receipts(&self) -> u64 {
         self.ledger.node.lock().unwrap().economy().state().receipts.size()
+    }
+
+    /// What is unclaimed in all channels of a payer, and what was claimed of them.
+    pub(crate) fn channels_of(&self, payer: &Address) -> (u128, u128) {
+        let node = self.ledger.node.lock().unwrap();
+        let channels = node.economy().state().channels.channels.iter().map(|(_, channel)| channel);
+        let own = channels.filter(|channel| channel.config.payer == *payer);
+        own.fold((0, 0), |(rest, claimed), channel| {
+            (rest + channel.unclaimed().atoms(), claimed + channel.total_claimed.atoms())
+        })
     }
 
     pub(crate) fn channel(&self) -> Option<Channel> {

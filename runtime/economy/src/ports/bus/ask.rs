@@ -44,6 +44,14 @@ pub struct Counted {
     /// Most tokens of the answer.
     #[n(1)]
     pub output: u64,
+    /// Most hidden tokens; 0 is left out.
+    #[cbor(n(2), skip_if = "is_zero")]
+    pub hidden: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as minicbor calls it")]
+fn is_zero(tokens: &u64) -> bool {
+    *tokens == 0
 }
 
 /// Asks for a quote. The host counts the prompt's tokens, so it needs the request itself.
