@@ -205,12 +205,11 @@ impl fmt::Display for Report {
             writeln!(f)?;
         }
         if let (Some(reading), Some(limit)) = (self.reading, self.limit()) {
-            let one = self.row("1 stream").and_then(|row| row.median(0)).unwrap_or_default();
-            let (reading, share) = (reading / 1e9, one / limit * 100.0);
-            writeln!(
-                f,
-                "\n  reading: {reading:.1} GB/s of so many bytes, so at most {limit:.0} tokens/s; 1 stream is at {share:.0} %"
-            )?;
+            write!(f, "\n  reading: {:.1} GB/s of so many bytes, so at most {limit:.0} tokens/s", reading / 1e9)?;
+            if let Some(one) = self.row("1 stream").and_then(|row| row.median(0)) {
+                write!(f, "; 1 stream is at {:.0} %", one / limit * 100.0)?;
+            }
+            writeln!(f)?;
         }
         if let (Some(resident), Some(seconds)) = (self.resident, self.registered_s) {
             writeln!(f, "  1,000 adapters: read and checked in {seconds:.1} s, {resident} resident in the end")?;
