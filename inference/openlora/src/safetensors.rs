@@ -48,6 +48,14 @@ impl Bounds {
         size.ok_or_else(|| (self.bad)(format!("a header of {} bytes", u64::from_le_bytes(first))))
     }
 
+    /// The tensors of a whole file, in the order in which they lie, and the data behind its header.
+    pub(crate) fn file<'a>(&self, file: &'a [u8]) -> Result<(Vec<Place>, &'a [u8]), EngineError> {
+        let short = || (self.bad)("the weights file is too short".to_owned());
+        let (first, rest) = file.split_first_chunk::<8>().ok_or_else(short)?;
+        let (header, data) = rest.split_at(self.header_size(*first, rest.len() as u64)?);
+        Ok((self.places(header, data.len() as u64)?, data))
+    }
+
     /// The tensors of `data_size` bytes, in the order in which they lie.
     pub(crate) fn places(&self, header: &[u8], data_size: u64) -> Result<Vec<Place>, EngineError> {
         let mut raw: BTreeMap<String, serde_json::Value> =

@@ -35,10 +35,9 @@ impl Tensor<'_> {
 
 /// The matrices of a file, by name.
 pub(super) fn read(file: &[u8]) -> Result<BTreeMap<String, Tensor<'_>>, EngineError> {
-    let (first, rest) = file.split_first_chunk::<8>().ok_or_else(|| bad_adapter("the weights file is too short"))?;
-    let (header, data) = rest.split_at(BOUNDS.header_size(*first, rest.len() as u64)?);
+    let (places, data) = BOUNDS.file(file)?;
     let mut tensors = BTreeMap::new();
-    for place in BOUNDS.places(header, data.len() as u64)? {
+    for place in places {
         let bad = |what: &str| bad_adapter(format!("tensor {}: {what}", quoted(&place.name)));
         let &[rows, columns] = place.shape.as_slice() else { return Err(bad("not a matrix")) };
         let number = |number: u64| usize::try_from(number).map_err(|_| bad("its place is outside"));

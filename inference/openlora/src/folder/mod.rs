@@ -49,9 +49,7 @@ const BOUNDS: Bounds = Bounds { header_size_max: 16 << 20, tensors_max: 16_384, 
 /// # Errors
 /// `engine.bad_model`, `engine.unsupported`.
 pub(crate) fn places(file: &[u8]) -> Result<Vec<Place>, EngineError> {
-    let (first, rest) = file.split_first_chunk::<8>().ok_or_else(|| bad_model("the weights file is too short"))?;
-    let (header, data) = rest.split_at(BOUNDS.header_size(*first, rest.len() as u64)?);
-    BOUNDS.places(header, data.len() as u64)
+    BOUNDS.file(file).map(|(places, _)| places)
 }
 
 /// The folder of a path to it, or to its `config.json`.
