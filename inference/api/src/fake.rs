@@ -50,7 +50,8 @@ impl Engine for FakeEngine {
 
     fn count(&self, request: &Request) -> Result<u64, EngineError> {
         request.check()?;
-        Ok(1 + request.to_bytes().len() as u64 / 4)
+        // As a real template does, it asks for thoughts in words of its own.
+        Ok(if request.thinks() { 7 } else { 1 } + request.to_bytes().len() as u64 / 4)
     }
 
     fn start(&self, job: Job) -> Result<Box<dyn TokenStream>, EngineError> {

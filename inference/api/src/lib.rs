@@ -3,11 +3,15 @@
 //! Everything here is a word of the port; engines hang behind [`Engine`]. Nothing that is counted in money is a float:
 //! sampling settings are thousandths, as the receipt states them.
 
+mod answer;
+mod draws;
 mod engine;
 #[cfg(feature = "fake")]
 mod fake;
 mod request;
 
+pub use answer::Answer;
+pub use draws::Draws;
 pub use engine::{
     AdapterInfo, BaseInfo, Ending, Engine, EngineError, Job, LIKELIHOOD_TOKEN_MAX, Likelihood, Likelihoods, Pending,
     Piece, Readiness, TokenStream,

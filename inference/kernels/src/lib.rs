@@ -20,7 +20,9 @@
 //! ```
 
 mod attention;
+mod causal;
 pub mod cuda;
+mod dense;
 mod half;
 mod lanes;
 mod lora;
@@ -29,9 +31,12 @@ mod pool;
 mod product;
 mod rows;
 mod simd;
+mod train;
 mod weights;
 
 pub use attention::{Group, PAGE, Page, attend};
+pub use causal::{Causal, Seen, SeenBack, causal, causal_back};
+pub use dense::{Left, Product, Right, View, products};
 pub use half::{from_half, to_half};
 pub use lora::{Change, NotFinite};
 pub use math::{add, dot, exp, gate, gate_gelu, rms_norm, rms_norm_own, rotate, rotate_halves, scale};
@@ -39,4 +44,5 @@ pub use pool::{Pool, Split};
 pub use product::multiply;
 pub use rows::{Filling, Rows};
 pub use simd::Simd;
+pub use train::{gated, gated_back, gated_gelu, gated_gelu_back, rms_norm_back, surprise};
 pub use weights::{BLOCK, BadWeights, Block, Form, Matrix, Packer};

@@ -32,7 +32,7 @@ pub(crate) fn sum_lanes(lanes: [f32; 8]) -> f32 {
 }
 
 #[inline(always)]
-fn dot_body<V>(_: V, a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot_body<V>(_: V, a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut lanes = [0.0; 8];
     for (a, b) in a.iter().zip(b) {

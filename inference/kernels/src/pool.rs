@@ -47,6 +47,12 @@ pub struct Pool {
     helpers: Vec<JoinHandle<()>>,
 }
 
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "Pool({} threads)", self.threads())
+    }
+}
+
 impl Pool {
     /// `threads` in all, the caller included.
     ///

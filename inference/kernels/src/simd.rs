@@ -58,12 +58,12 @@ macro_rules! each_simd {
         #[allow(unsafe_code, reason = "the proof of the kind is what makes the call sound")]
         $visibility fn $name $(<const $n: $t>)? (simd: $crate::Simd, $($argument: $kind),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,f16c")]
+            #[target_feature(enable = "avx2,f16c,fma")]
             fn avx2 $(<const $n: $t>)? (proof: $crate::lanes::Avx2, $($argument: $kind),*) $(-> $result)? {
                 $body(proof, $($argument),*)
             }
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+            #[target_feature(enable = "avx2,f16c,fma,avx512f,avx512bw,avx512vl,avx512vnni")]
             fn avx512 $(<const $n: $t>)? (proof: $crate::lanes::Avx512, $($argument: $kind),*) $(-> $result)? {
                 $body(proof, $($argument),*)
             }

@@ -8,8 +8,9 @@ mod random;
 use std::sync::Arc;
 
 use agora_kernels::{
-    BLOCK, BadWeights, Block, Change, Form, Group, PAGE, Packer, Page, Pool, Rows, Simd, add, attend, dot, from_half,
-    gate, gate_gelu, multiply, rms_norm, rms_norm_own, rotate, rotate_halves, scale, to_half,
+    BLOCK, BadWeights, Block, Change, Form, Group, Left, PAGE, Packer, Page, Pool, Product, Right, Rows, Simd, View,
+    add, attend, dot, from_half, gate, gate_gelu, multiply, products, rms_norm, rms_norm_own, rotate, rotate_halves,
+    scale, to_half,
 };
 use random::{FORMS, Random};
 
@@ -272,4 +273,104 @@ fn the_small_functions_are_the_same_bits_everywhere() {
             assert_eq!(*first, bits(&all), "{}, seed {SEED}", simd.name());
         }
     }
+}
+
+/// The formula of `products`: one fused sum from the first to the last.
+fn fused(left: impl Fn(usize) -> f32, right: impl Fn(usize) -> f32, depth: usize, begin: f32) -> f32 {
+    (0..depth).fold(begin, |sum, at| left(at).mul_add(right(at), sum))
+}
+
+#[test]
+fn plain_products_are_one_fused_sum_whatever_computes_them() {
+    let mut random = Random(SEED);
+    for round in 0..40 {
+        let (rows, columns) = (1 + random.below(150), 1 + random.below(100));
+        let (depth, more) = (random.below(700), 1 + random.below(9));
+        let (a, b) = (random.numbers(rows * depth), random.numbers(depth * columns));
+        let (c, d) = (random.numbers(rows * more), random.numbers(more * columns));
+        let begin = random.numbers(rows * columns);
+        let turn = |numbers: &[f32], width: usize| -> Vec<f32> {
+            (0..numbers.len())
+                .map(|at| numbers[at % (numbers.len() / width) * width + at / (numbers.len() / width)])
+                .collect()
+        };
+        let (a_turned, b_turned) = (turn(&a, depth.max(1)), turn(&b, columns));
+        let adds = round % 2 == 0;
+        let right: Vec<f32> = (0..rows * columns)
+            .map(|at| {
+                let (row, column) = (at / columns, at % columns);
+                let sum = if adds { begin[at] } else { 0.0 };
+                let sum = fused(|k| a[row * depth + k], |k| b[k * columns + column], depth, sum);
+                fused(|k| c[row * more + k], |k| d[k * columns + column], more, sum)
+            })
+            .collect();
+        for simd in Simd::all() {
+            for threads in [1, 2] {
+                for turned in [false, true] {
+                    if depth == 0 {
+                        continue;
+                    }
+                    let mut pool = Pool::new(threads).unwrap();
+                    let left = if turned { Left::turned(&a_turned, rows) } else { Left::new(&a, depth) };
+                    let other = if turned { Right::turned(&b_turned, depth) } else { Right::new(&b, columns) };
+                    let terms = [(left, other), (Left::new(&c, more), Right::new(&d, columns))];
+                    let mut to = begin.clone();
+                    let job = Product { terms: &terms, to: &mut to, width: columns, add: adds };
+                    products(&mut pool, simd, &mut [job]);
+                    assert_eq!(bits(&to), bits(&right), "{}, {rows} x {columns} x {depth}, seed {SEED}", simd.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn frozen_weights_multiply_as_their_numbers_do_both_ways() {
+    let mut random = Random(SEED);
+    for form in FORMS {
+        for _ in 0..6 {
+            let (height, width, rows) = (1 + random.below(400), BLOCK * (1 + random.below(14)), 1 + random.below(30));
+            let (matrix, plain) = random.matrix(form, height, width);
+            let (x, y) = (random.numbers(rows * width), random.numbers(rows * height));
+            for simd in Simd::all() {
+                let mut pool = Pool::new(2).unwrap();
+                let mut product = |left: Left<'_>, right: Right<'_>| {
+                    let mut to = vec![f32::NAN; left.rows() * right.columns()];
+                    let (terms, width) = ([(left, right)], right.columns());
+                    products(&mut pool, simd, &mut [Product { terms: &terms, to: &mut to, width, add: false }]);
+                    bits(&to)
+                };
+                let forward = product(Left::new(&x, width), Right::WeightsTurned(&matrix));
+                assert_eq!(
+                    forward,
+                    product(Left::new(&x, width), Right::turned(&plain, width)),
+                    "{form:?}, seed {SEED}"
+                );
+                let backward = product(Left::new(&y, height), Right::Weights(&matrix));
+                assert_eq!(
+                    backward,
+                    product(Left::new(&y, height), Right::new(&plain, width)),
+                    "{form:?}, seed {SEED}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_of_matrices_multiply_like_copies_of_them() {
+    let mut random = Random(SEED);
+    let (a, b) = (random.numbers(40 * 70), random.numbers(70 * 50));
+    let (left, right) = (View::new(&a, 70).part(3..33, 10..60), View::new(&b, 50).part(11..61, 7..30));
+    let copy = |numbers: &[f32], step: usize, rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| {
+        rows.flat_map(|row| numbers[row * step..][columns.clone()].to_vec()).collect::<Vec<f32>>()
+    };
+    let (a_copy, b_copy) = (copy(&a, 70, 3..33, 10..60), copy(&b, 50, 11..61, 7..30));
+    let product = |left: Left<'_>, right: Right<'_>| {
+        let mut to = vec![f32::NAN; 30 * 23];
+        let job = Product { terms: &[(left, right)], to: &mut to, width: 23, add: false };
+        products(&mut Pool::new(1).unwrap(), Simd::best(), &mut [job]);
+        bits(&to)
+    };
+    assert_eq!(product(left.into(), Right::Plain(right)), product(Left::new(&a_copy, 50), Right::new(&b_copy, 23)));
 }

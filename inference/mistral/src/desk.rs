@@ -205,7 +205,7 @@ impl Clerk {
             suffix: None,
             tools: None,
             tool_choice: None,
-            logits_processors: Some(vec![Arc::new(Hook(Arc::clone(&row)))]),
+            logits_processors: Some(vec![Arc::new(Hook::new(Arc::clone(&row)))]),
             return_raw_logits: false,
             web_search_options: None,
             model_id: None,

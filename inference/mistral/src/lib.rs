@@ -4,7 +4,6 @@
 //! (`row.rs`), chooses each token, counts it, delivers it, and tells mistralrs when to end. A desk (`desk.rs`) bounds what
 //! is in the engine, and stops everything when mistralrs' thread is gone. See README.md for when to use it.
 
-mod answer;
 mod desk;
 mod engine;
 mod load;

@@ -29,6 +29,8 @@ const FILE_SIZE_MAX: u64 = 512 << 30;
 const CHUNK_SIZE: usize = 1 << 20;
 /// What mistralrs computes from GGUF files; it panics on others.
 const ARCHITECTURES: [&str; 8] = ["llama", "mistral3", "phi2", "phi3", "starcoder2", "qwen2", "qwen3", "qwen3moe"];
+/// Tokens by which mistralrs' keys and values grow.
+const BLOCK: usize = 512;
 /// Longest name for people, in characters.
 const NAME_SIZE_MAX: usize = 80;
 
@@ -135,7 +137,7 @@ fn read(path: &Path, hash: Hash, context_max: usize) -> Result<Loaded, EngineErr
     let template = Template::new(source, chat.bos_tok(), chat.eos_tok())?;
     let facts = known.get_metadata();
     let text = Text::new(words, tokenizer, template, facts.eos_tok.clone())?;
-    let context = facts.max_seq_len.min(context_max);
+    let context = whole_blocks(facts.max_seq_len).min(context_max);
     if context < 2 {
         return Err(bad_model("a context of less than two tokens"));
     }
@@ -146,10 +148,26 @@ fn read(path: &Path, hash: Hash, context_max: usize) -> Result<Loaded, EngineErr
     Ok(Loaded { base, text, pipeline })
 }
 
+/// What of a context mistralrs can fill: its keys and values grow by blocks, and a block that does not fit is an error of
+/// the whole batch.
+fn whole_blocks(context: usize) -> usize {
+    if context > BLOCK { context - context % BLOCK } else { context }
+}
+
 /// Starts mistralrs' own thread. Nothing is kept from one answer for another: prompts of strangers stay apart.
 pub(crate) async fn begin(pipeline: &Arc<Mutex<dyn Pipeline + Send + Sync>>, rows_max: usize) -> Arc<MistralRs> {
     let pipeline = Arc::clone(pipeline);
     let rows = std::num::NonZeroUsize::new(rows_max).unwrap_or(std::num::NonZeroUsize::MIN);
     let method = SchedulerConfig::DefaultScheduler { method: DefaultSchedulerMethod::Fixed(rows) };
     MistralRsBuilder::new(pipeline, method, false, None).with_no_prefix_cache(true).build().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole_blocks;
+
+    #[test]
+    fn a_context_ends_where_the_last_whole_block_ends() {
+        assert_eq!([100, 512, 1_000, 8_192, 8_200].map(whole_blocks), [100, 512, 512, 8_192, 8_192]);
+    }
 }

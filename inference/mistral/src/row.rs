@@ -5,16 +5,16 @@
 //! is a piece and usage is exact, whatever mistralrs would say of it; and a row ends in the step in which it should.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use agora_inference_api::{Ending, EngineError, Job, Pending, Piece, TokenStream};
+use agora_inference_api::{Answer, Ending, EngineError, Job, Pending, Piece, TokenStream};
 use agora_types::{Address, Code, Usage};
 use mistralrs::{CustomLogitsProcessor, Tensor};
 use tokio::sync::Notify;
 
-use crate::answer::Answer;
 use crate::sampling::Sampler;
 use crate::text::Text;
 
@@ -197,14 +197,37 @@ fn wake(state: &mut State) {
     }
 }
 
-/// What mistralrs asks at each step of a row.
-pub(crate) struct Hook(pub(crate) Arc<Row>);
+/// What mistralrs asks at each step of a row, from one join until it leaves.
+pub(crate) struct Hook {
+    row: Arc<Row>,
+    /// The row has left. mistralrs asks again after a row that ended where it read a prompt; by then the row may have
+    /// joined anew, with another hook, and these logits are not its own.
+    over: AtomicBool,
+}
+
+impl Hook {
+    pub(crate) fn new(row: Arc<Row>) -> Self {
+        Self { row, over: AtomicBool::new(false) }
+    }
+
+    /// The token that mistralrs should take.
+    fn choose(&self, logits: &[f32]) -> u32 {
+        let end = self.row.text.end();
+        if self.over.load(Ordering::Relaxed) {
+            return end;
+        }
+        self.row.step(logits).unwrap_or_else(|| {
+            self.over.store(true, Ordering::Relaxed);
+            end
+        })
+    }
+}
 
 impl CustomLogitsProcessor for Hook {
     fn apply(&self, logits: &Tensor, _context: &[u32]) -> mistralrs::Result<Tensor> {
         // An error here would end every row of the batch; there is none on a row of numbers in memory.
         let mut logits: Vec<f32> = logits.to_vec1()?;
-        let token = self.0.step(&logits).unwrap_or_else(|| self.0.text.end());
+        let token = self.choose(&logits);
         logits.fill(NEVER);
         if let Some(chosen) = logits.get_mut(token as usize) {
             *chosen = 0.0;
@@ -249,5 +272,39 @@ impl Drop for Reader {
         self.0.state().cancelled = true;
         self.0.moved.notify_all();
         self.0.bell.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agora_inference_api::Request;
+
+    use super::*;
+    use crate::support;
+
+    /// A row that has joined, and its reader; token 1 is `a`.
+    fn row(ahead_max: usize) -> (Arc<Row>, Reader) {
+        let job = Job::new(Request::ask("Hello!", 8), ahead_max);
+        let row = Row::new(job, vec![1, 1], 64, Duration::ZERO, Arc::new(Text::tiny()), Arc::new(Notify::new()));
+        let row = Arc::new(row);
+        assert_eq!(row.join(), [1, 1]);
+        (Arc::clone(&row), Reader(row))
+    }
+
+    #[test]
+    fn a_row_that_left_is_not_fed_by_the_place_that_it_left() {
+        let (row, mut reader) = row(1);
+        let (first, says_a) = (Hook::new(Arc::clone(&row)), [0.0, 1.0]);
+        assert_eq!(first.choose(&says_a), 1);
+        row.crowd(true);
+        assert_eq!((first.choose(&says_a), row.has_left()), (0, true), "its reader is slow, and others wait");
+        assert!(matches!(support::block_on(reader.next()), Ok(Some(Piece::Token { .. }))));
+        assert_eq!(row.join(), [1, 1, 1], "it comes back with what it has");
+        // mistralrs asks once more for the place that it left.
+        assert_eq!(first.choose(&says_a), 0);
+        assert!(!support::is_ready(&mut reader), "nothing was added");
+        assert_eq!(Hook::new(Arc::clone(&row)).choose(&says_a), 1);
+        let Ok(Some(Piece::Token { usage, .. })) = support::block_on(reader.next()) else { panic!("a token") };
+        assert_eq!(usage.output, 2);
     }
 }

@@ -1,21 +1,20 @@
 //! Choosing the next token: greedy, or drawn from the request's seed.
 //!
-//! mistralrs has one random generator for all rows, so it never draws here. The n-th draw of an answer (from 1) is
-//! SplitMix64's output for the state `seed + n * 0x9E3779B97F4A7C15`, as in OpenLoRA.
+//! mistralrs has one random generator for all rows, so it never draws here.
 
-use agora_inference_api::Sampling;
+use agora_inference_api::{Draws, Sampling};
 
 /// Draws one answer's tokens.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     settings: Sampling,
-    state: u64,
+    draws: Draws,
 }
 
 impl Sampler {
     /// For one answer.
     pub(crate) fn new(settings: Sampling) -> Self {
-        Self { settings, state: settings.seed }
+        Self { settings, draws: Draws::new(settings.seed) }
     }
 
     /// The next token; `None` if a logit is not finite.
@@ -27,7 +26,7 @@ impl Sampler {
             // Of equal ones, the first.
             return (0..).zip(logits).reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|best| best.0);
         }
-        let drawn = self.draw();
+        let drawn = self.draws.next();
         let temperature = f64::from(self.settings.temperature_milli) / 1_000.0;
         let most = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let weight = |logit: &f32| ((f64::from(*logit) - most) / temperature).exp();
@@ -57,16 +56,6 @@ impl Sampler {
         });
         // Rounding may leave a crumb: it falls to the likeliest.
         hit.or(left.first()).map(|(_, token)| *token)
-    }
-
-    /// A fraction from 0 to below 1.
-    fn draw(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        (mixed >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 

@@ -156,8 +156,8 @@ impl Text {
     /// Tokens of a request as the model's template renders it.
     ///
     /// # Errors
-    /// `engine.bad_request`: a bound, something that is not served here, a refusal of the template, or a message that contains one of the model's own marks,
-    /// with which it could speak in another's name.
+    /// `engine.bad_request`: a bound, something that is not served here, a refusal of the template, or a message that
+    /// contains one of the model's own marks, with which it could speak in another's name.
     pub(crate) fn prompt(&self, request: &Request) -> Result<Vec<u32>, EngineError> {
         request.check()?;
         let sampling = &request.sampling;
@@ -195,6 +195,18 @@ impl Text {
         let refused =
             |error: tokenizers::Error| EngineError::new(Code::EngineBadRequest, format!("tokenizer: {error}"));
         Ok(self.tokenizer.encode_fast(text, true).map_err(refused)?.get_ids().to_vec())
+    }
+}
+
+#[cfg(test)]
+impl Text {
+    /// Of two tokens: 0 ends an answer, 1 is `a`.
+    pub(crate) fn tiny() -> Self {
+        let tokens = ["<e>", "a"].map(|token| Value::String(token.to_owned())).to_vec();
+        let metadata = HashMap::from([("tokenizer.ggml.tokens".to_owned(), Value::Array(tokens))]);
+        let tokenizer = Arc::new(Tokenizer::new(tokenizers::models::bpe::BPE::default()));
+        let template = Template::new("{{ messages[0].content }}".to_owned(), None, None).unwrap();
+        Self::new(Words::read(&metadata).unwrap(), tokenizer, template, vec![0]).unwrap()
     }
 }
 

@@ -4,7 +4,7 @@ mod support;
 
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agora_inference_api::{
     Ending, Engine as _, EngineError, Job, Message, Piece, Request, Role, Sampling, TokenStream,
@@ -82,6 +82,16 @@ fn a_slow_reader_pauses_alone_and_loses_nothing() {
     let other = answer(Request::ask("Hello!", 8));
     assert_eq!(other.usage.output, 8);
     assert_eq!(read(slow).unwrap(), whole);
+}
+
+#[test]
+fn company_of_every_length_changes_no_answer() {
+    let questions = ["Hello!", "Tell me about the sea.", "Name three colours.", "What is the capital of France?"];
+    let ask = |at: usize| Request::ask(questions[at % questions.len()], [6, 24, 12][at % 3]);
+    let alone: Vec<Whole> = (0..6).map(|at| answer(ask(at))).collect();
+    let together: Vec<_> = (0..6).map(|at| start(ask(at))).collect();
+    let together: Vec<Whole> = together.into_iter().map(|stream| read(stream).unwrap()).collect();
+    assert_eq!(together, alone, "rows of other lengths come, take turns and go");
 }
 
 #[test]
@@ -191,4 +201,25 @@ fn another_file_or_a_bad_one_is_not_served() {
     bytes[named..named + 5].copy_from_slice(b"lhama");
     let (path, hash) = write("lhama", &bytes);
     assert_eq!(code(&path, hash), Code::EngineUnsupported);
+}
+
+#[test]
+#[ignore = "it measures; the processor must be idle"]
+fn how_fast_one_stream_is() {
+    const TOKENS: u32 = 128;
+    let round = || {
+        let begun = Instant::now();
+        let mut stream = start(Request::ask("Tell me a long story about the sea.", u64::from(TOKENS) + 1));
+        let mut token = || assert!(matches!(block_on(stream.next()), Ok(Some(Piece::Token { .. }))), "a long story");
+        token();
+        let (first, begun) = (begun.elapsed(), Instant::now());
+        (0..TOKENS).for_each(|_| token());
+        (f64::from(TOKENS) / begun.elapsed().as_secs_f64(), first.as_secs_f64() * 1e3)
+    };
+    round();
+    let mut rounds: Vec<(f64, f64)> = (0..5).map(|_| round()).collect();
+    rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
+    for (speed, first_ms) in rounds {
+        println!("{speed:.1} tokens/s, the first after {first_ms:.0} ms");
+    }
 }

@@ -20,6 +20,7 @@ pub mod probe;
 mod safetensors;
 mod sampling;
 mod text;
+pub mod weights;
 
 pub use engine::OpenLora;
 

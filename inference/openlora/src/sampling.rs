@@ -3,14 +3,13 @@
 //! In this order: the repetition penalty, the mask of what may follow, temperature, top-k, top-p, min-p, the draw. So do
 //! the transformers library (its penalty, mask and warpers) and, but for min-p, which it puts before top-k, vLLM.
 //!
-//! The n-th draw of an answer (from 1) is SplitMix64's output for the state `seed + n * 0x9E3779B97F4A7C15`; its upper 53
-//! bits are the fraction. So a draw depends on seed and place alone, not on batch, threads or machine.
+//! A draw is the next of [`Draws`]: it depends on seed and place alone, not on batch, threads or machine.
 //!
 //! Likelihoods are those of the model's own logits, whatever is done to them to choose.
 
 use std::collections::VecDeque;
 
-use agora_inference_api::Sampling;
+use agora_inference_api::{Draws, Sampling};
 
 use agora_kernels::exp;
 
@@ -39,7 +38,7 @@ pub(crate) struct Scratch {
 #[derive(Debug)]
 pub(crate) struct Sampler {
     settings: Sampling,
-    state: u64,
+    draws: Draws,
     /// What the penalty looks back on; empty where there is none.
     recent: VecDeque<u32>,
 }
@@ -47,7 +46,7 @@ pub(crate) struct Sampler {
 impl Sampler {
     /// For one answer to a prompt.
     pub(crate) fn new(settings: Sampling, prompt: &[u32]) -> Self {
-        let mut sampler = Self { settings, state: settings.seed, recent: VecDeque::new() };
+        let mut sampler = Self { settings, draws: Draws::new(settings.seed), recent: VecDeque::new() };
         prompt[prompt.len().saturating_sub(PENALTY_WINDOW)..].iter().for_each(|token| sampler.remember(*token));
         sampler
     }
@@ -109,7 +108,7 @@ impl Sampler {
         weights: &mut Vec<f32>,
         sorted: &mut Vec<(f32, u32)>,
     ) -> Option<u32> {
-        let fraction = self.draw();
+        let fraction = self.draws.next();
         let temperature = self.settings.temperature_milli as f32 / 1_000.0;
         let most = match mask {
             None => logits.iter().fold(f32::NEG_INFINITY, |most, logit| if *logit > most { *logit } else { most }),
@@ -164,16 +163,6 @@ impl Sampler {
         }
         // Rounding may leave a crumb: it falls to the likeliest.
         order.get(0).map(|(_, token)| token)
-    }
-
-    /// A fraction from 0 to below 1.
-    fn draw(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        (mixed >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
@@ -376,8 +365,8 @@ mod tests {
 
     /// Logits of a vocabulary, from a seed.
     fn many(count: usize, spread: f32, seed: u64) -> Vec<f32> {
-        let mut source = Sampler::new(Sampling { seed, ..Sampling::default() }, &[]);
-        (0..count).map(|_| (source.draw() as f32 - 0.5) * spread).collect()
+        let mut source = Draws::new(seed);
+        (0..count).map(|_| (source.next() as f32 - 0.5) * spread).collect()
     }
 
     fn share(tokens: &[u32], token: u32) -> f64 {

@@ -199,12 +199,18 @@ fn an_adapter_that_is_written_out_and_read_again_computes_the_same_bits() {
         let right = logits(&engine, &home.path().join(name), &config, &tensors);
         let hash = engine.adapters()[0].hash;
         let out = home.path().join(format!("{name}-out"));
+        // What a crash in the middle leaves.
+        let part = home.path().join(format!("{name}-out.part"));
+        std::fs::create_dir(&part).unwrap();
+        std::fs::write(part.join("adapter_model.safetensors"), "half").unwrap();
         engine.export_adapter(&hash, &out).unwrap();
+        assert!(!part.exists());
         let again = engine.load_adapter("again", &out).unwrap();
         assert_ne!(again.hash, hash, "other bytes, so another hash");
         let tokens = engine.encode("hello, patterns");
         assert_eq!(engine.logits(&tokens, Some(&again.hash)).unwrap(), right, "{name}");
         assert!(engine.export_adapter(&hash, &out).is_err(), "nothing is overwritten");
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
         engine.unload_adapter(&hash).unwrap();
         engine.unload_adapter(&again.hash).unwrap();
     }

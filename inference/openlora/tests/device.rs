@@ -226,6 +226,6 @@ fn a_device_that_is_not_there_is_told_before_anything_is_read() {
     let settings = Settings { device: Device::Cuda(1_000), ..settings() };
     let path = folder::family("llama.gguf");
     let refused = OpenLora::load(&path, None, settings, &mut |_| read = true).map(drop).unwrap_err();
-    assert_eq!(refused.code, Code::EngineUnsupported);
+    assert_eq!(refused.code, Code::EngineNoDevice);
     assert!(refused.what.starts_with("no CUDA device: ") && !read, "{refused}");
 }

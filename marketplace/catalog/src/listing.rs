@@ -1,6 +1,6 @@
 //! A listing: a base model, perhaps with an adapter, at a price, served by named hosts.
 
-use agora_types::command::{DatanetShare, HOSTS_MAX, Head, NAME_SIZE_MAX, RegisterListing};
+use agora_types::command::{DatanetShare, HOSTS_MAX, Head, Measure, NAME_SIZE_MAX, RegisterListing};
 use agora_types::key::StatementKey;
 use agora_types::{Address, Amount, Canonical, Code, DatanetId, Hash, ListingId, Prices, Timestamp, Usage};
 use minicbor::{Decode, Encode};
@@ -89,6 +89,10 @@ pub struct Listing {
     /// When this version was made; the newest of a listing counts.
     #[n(14)]
     pub time: Timestamp,
+    /// How answers are attributed; absent: by the weights that the datanets declare.
+    #[n(15)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Measure>,
 }
 
 impl Canonical for Listing {
@@ -145,6 +149,7 @@ impl Listing {
             base_hash: self.base_hash,
             adapter_hash: self.adapter_hash,
             terms,
+            measure: self.measure.clone(),
         }
     }
 

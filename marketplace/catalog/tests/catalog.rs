@@ -38,6 +38,7 @@ fn listing(name: &str, title: &str, topics: &[&str]) -> Listing {
         context_max: 8_192,
         output_max: 512,
         time: at(0),
+        measure: None,
     }
 }
 

@@ -1,50 +1,19 @@
-//! A version of a datanet: what it is, under which terms, over which contributions, and whom the ledger pays for it.
+//! A version of a datanet: what it is, under which terms and policy, over which lists, and whom the ledger pays for it.
 
-use agora_types::command::{Head, MEMBERS_MAX, Member, NAME_SIZE_MAX, RegisterDatanet};
-use agora_types::merkle::{leaf_hash, root, verify_consistency};
-use agora_types::{Address, Canonical, Code, DatanetId, Hash, Signed, Timestamp};
+use agora_types::command::{Head, MEMBERS_MAX, Member, RegisterDatanet};
+use agora_types::merkle::verify_consistency;
+use agora_types::{Canonical, Code, Hash, Timestamp};
 use minicbor::{Decode, Encode};
 use serde::Serialize;
 
-use crate::contribution::{Contribution, TITLE_SIZE_MAX, is_licence, is_line};
-use crate::members::{KindWeights, members};
+use crate::draft::{ACTS_MAX, CONTRIBUTIONS_MAX, Draft};
+use crate::members::payees_root;
+use crate::membership::Membership;
+use crate::similar::Clusters;
+use crate::terms::Terms;
 
-/// Longest description in bytes.
-const DESCRIPTION_SIZE_MAX: usize = 2_000;
-/// Most contributions of a datanet, withdrawals included.
-pub const CONTRIBUTIONS_MAX: usize = 1 << 20;
-
-/// What an owner says of a datanet; the rest of a version follows from its contributions.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
-#[cbor(map)]
-pub struct Terms {
-    /// The network's chain id.
-    #[n(0)]
-    pub network: u64,
-    /// Who keeps the list.
-    #[n(1)]
-    pub owner: Address,
-    /// Unique per owner: the id is derived from both and survives every version.
-    #[n(2)]
-    pub name: String,
-    /// One line for people.
-    #[n(3)]
-    pub title: String,
-    /// A paragraph for people.
-    #[n(4)]
-    pub description: String,
-    /// One SPDX licence id: under which the whole is used.
-    #[n(5)]
-    pub licence: String,
-    /// SHA-256 of the full text of the terms, if there is one.
-    #[n(6)]
-    pub terms_hash: Option<Hash>,
-    /// What each kind of contribution counts.
-    #[n(7)]
-    pub kind_weights: KindWeights,
-}
-
-/// A version, signed by a statement key of the owner. The ledger's `RegisterDatanet` repeats root, size and members.
+/// A version, signed by a statement key of the owner, never changed. The ledger's `RegisterDatanet` repeats root, size
+/// and members.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
 #[cbor(map)]
 pub struct DatanetVersion {
@@ -54,17 +23,36 @@ pub struct DatanetVersion {
     /// 1 at first, then one more each time.
     #[n(1)]
     pub version: u32,
-    /// RFC 6962 root over the contributions' signed bytes, in the order of the list.
+    /// RFC 6962 root over the contributions, in the order of the list.
     #[n(2)]
     pub root: Hash,
-    /// Number of contributions, withdrawals included: the list only grows.
+    /// Number of contributions, in or out: the list only grows.
     #[n(3)]
     pub tree_size: u64,
-    /// 1 to 12, in rising order of account, each once: what [`members`] gives.
+    /// RFC 6962 root over the acts, in the order of their list.
     #[n(4)]
+    pub acts_root: Hash,
+    /// Number of acts: this list only grows too.
+    #[n(5)]
+    pub acts_size: u64,
+    /// Hash of the policy.
+    #[n(6)]
+    pub policy_hash: Hash,
+    /// RFC 6962 root over how each contribution stands, in the order of the list: see [`crate::Standing`].
+    #[n(7)]
+    pub standings_root: Hash,
+    /// Number of contributions that are in.
+    #[n(8)]
+    pub included: u64,
+    /// RFC 6962 root over everybody who is paid by declared weights: see [`payees_root`].
+    #[n(9)]
+    pub payees_root: Hash,
+    /// The payees where they are at most 12, in rising order of account; none where they are more: then only listings
+    /// that measure can name the datanet.
+    #[n(10)]
     pub members: Vec<Member>,
     /// When it was made, by the owner's clock.
-    #[n(5)]
+    #[n(11)]
     pub time: Timestamp,
 }
 
@@ -73,55 +61,44 @@ impl Canonical for DatanetVersion {
     const SIZE_MAX: usize = 4 * 1024;
 }
 
-/// The root over contributions in the order of the list.
-pub fn contributions_root(contributions: &[Signed<Contribution>]) -> Hash {
-    let leaves: Vec<Hash> = contributions.iter().map(|one| leaf_hash(&one.to_bytes())).collect();
-    root(&leaves)
-}
-
-impl Terms {
-    /// The datanet's id.
-    pub fn id(&self) -> DatanetId {
-        DatanetId::derive(&self.owner, &self.name)
-    }
-
-    fn are_bounded(&self) -> bool {
-        is_line(&self.name, NAME_SIZE_MAX)
-            && is_line(&self.title, TITLE_SIZE_MAX)
-            && self.description.len() <= DESCRIPTION_SIZE_MAX
-            && !self.description.chars().any(|c| c.is_control() && c != '\n')
-            && is_licence(&self.licence)
-            && self.kind_weights.are_bounded()
+impl Draft {
+    /// The version over everything that was put in so far, and how each contribution stands in it.
+    ///
+    /// # Errors
+    /// `datanet.empty_version` when nothing is in; `datanet.bad_terms` for version 0 or a sum of weights above 2^64.
+    pub fn version(
+        &self,
+        version: u32,
+        clusters: &Clusters,
+        time: Timestamp,
+    ) -> Result<(DatanetVersion, Membership), Code> {
+        let membership = self.membership(clusters);
+        let included = membership.included().count() as u64;
+        if included == 0 {
+            return Err(Code::DatanetEmpty);
+        }
+        let payees = self.payees(&membership)?;
+        let ((root, tree_size), (acts_root, acts_size)) = (self.contributions(), self.acts());
+        let made = DatanetVersion {
+            terms: self.terms().clone(),
+            version,
+            root,
+            tree_size,
+            acts_root,
+            acts_size,
+            policy_hash: self.policy().hash(),
+            standings_root: membership.root(),
+            included,
+            payees_root: payees_root(&payees),
+            members: if payees.len() <= MEMBERS_MAX { payees } else { Vec::new() },
+            time,
+        };
+        made.check()?;
+        Ok((made, membership))
     }
 }
 
 impl DatanetVersion {
-    /// The version over all contributions so far, in the order of the list.
-    ///
-    /// # Errors
-    /// `datanet.bad_terms` for bounds; `datanet.bad_contribution` for one out of bounds, or meant for another datanet or
-    /// network.
-    pub fn new(
-        terms: Terms,
-        version: u32,
-        contributions: &[Signed<Contribution>],
-        time: Timestamp,
-    ) -> Result<Self, Code> {
-        if contributions.len() > CONTRIBUTIONS_MAX {
-            return Err(Code::DatanetTerms);
-        }
-        let id = terms.id();
-        let here = |one: &Signed<Contribution>| one.payload().datanet == id && one.payload().network == terms.network;
-        if !contributions.iter().all(here) {
-            return Err(Code::ContributionInvalid);
-        }
-        let members = members(contributions, &terms.kind_weights)?;
-        let (root, tree_size) = (contributions_root(contributions), contributions.len() as u64);
-        let made = Self { terms, version, root, tree_size, members, time };
-        made.check()?;
-        Ok(made)
-    }
-
     /// Checks every bound that the record alone can show.
     ///
     /// # Errors
@@ -131,32 +108,41 @@ impl DatanetVersion {
         let good = self.terms.are_bounded()
             && self.version > 0
             && (1..=CONTRIBUTIONS_MAX as u64).contains(&self.tree_size)
-            && (1..=MEMBERS_MAX).contains(&members.len())
+            && (1..=self.tree_size).contains(&self.included)
+            && self.acts_size <= ACTS_MAX as u64
+            && members.len() <= MEMBERS_MAX
             && members.iter().all(|member| member.weight > 0)
-            && members.windows(2).all(|pair| pair[0].account < pair[1].account);
+            && members.windows(2).all(|pair| pair[0].account < pair[1].account)
+            && (members.is_empty() || payees_root(members) == self.payees_root);
         if good { Ok(()) } else { Err(Code::DatanetTerms) }
     }
 
-    /// Recomputes root, size and members: succeeds when the record says exactly what its contributions do.
+    /// Recomputes everything: succeeds when the record says exactly what terms, policy, lists and clusters of `draft`
+    /// give.
     ///
     /// # Errors
-    /// `datanet.record_mismatch`, or what [`DatanetVersion::new`] says.
-    pub fn check_contributions(&self, contributions: &[Signed<Contribution>]) -> Result<(), Code> {
-        let again = Self::new(self.terms.clone(), self.version, contributions, self.time)?;
-        if again == *self { Ok(()) } else { Err(Code::DatanetRecord) }
+    /// `datanet.record_mismatch`, or what [`Draft::version`] says.
+    pub fn check_draft(&self, draft: &Draft, clusters: &Clusters) -> Result<Membership, Code> {
+        let (again, membership) = draft.version(self.version, clusters, self.time)?;
+        if again == *self { Ok(membership) } else { Err(Code::DatanetRecord) }
     }
 
-    /// Succeeds when this version follows `before` of the same datanet and `path` proves that the list only grew.
+    /// Succeeds when this version follows `before` of the same datanet, and the paths prove that both lists only grew.
     ///
     /// # Errors
-    /// `datanet.version_not_next`; `datanet.record_mismatch` when the list was rewritten.
-    pub fn check_follows(&self, before: &Self, path: &[Hash]) -> Result<(), Code> {
+    /// `datanet.version_not_next`; `datanet.record_mismatch` when a list was rewritten.
+    pub fn check_follows(&self, before: &Self, contributions: &[Hash], acts: &[Hash]) -> Result<(), Code> {
         let same = self.terms.id() == before.terms.id() && self.terms.network == before.terms.network;
         if !same || before.version.checked_add(1) != Some(self.version) {
             return Err(Code::DatanetVersion);
         }
-        let grew = verify_consistency(before.tree_size, &before.root, self.tree_size, &self.root, path);
-        if grew { Ok(()) } else { Err(Code::DatanetRecord) }
+        let listed = verify_consistency(before.tree_size, &before.root, self.tree_size, &self.root, contributions);
+        // Every list grows from the empty one, of which there is nothing to prove.
+        let acted = match before.acts_size {
+            0 => acts.is_empty(),
+            size => verify_consistency(size, &before.acts_root, self.acts_size, &self.acts_root, acts),
+        };
+        if listed && acted { Ok(()) } else { Err(Code::DatanetRecord) }
     }
 
     /// The command that puts this version on the ledger; its signer must be the owner.

@@ -14,6 +14,7 @@ use agora_types::genesis::{Genesis, Parameters, Vesting};
 use agora_types::{Address, CAP, CallId, ChannelId, CommandId, DatanetId, Hash, ListingId, Timestamp};
 
 use crate::calls::Call;
+use crate::earnings::{Distributor, earnings};
 
 pub(crate) fn escrow() -> Address {
     Address::system("escrow")
@@ -96,6 +97,11 @@ pub(crate) struct Books {
     pub(crate) listings: BTreeMap<ListingId, RegisterListing>,
     pub(crate) listing_accounts: BTreeSet<Address>,
     pub(crate) datanets: BTreeMap<DatanetId, RegisterDatanet>,
+    /// Roots that contributors committed to.
+    pub(crate) commitments: BTreeSet<(DatanetId, Address, Hash)>,
+    pub(crate) distributors: BTreeMap<Address, Distributor>,
+    /// What an account was paid out of a host's earnings.
+    pub(crate) claimed: BTreeMap<(Address, Address), u128>,
     pub(crate) calls: BTreeMap<(Address, CallId), Call>,
     pub(crate) deadlines: BTreeSet<(Timestamp, Address, CallId)>,
     grants: BTreeMap<u32, Grant>,
@@ -122,6 +128,9 @@ impl Books {
             listings: BTreeMap::new(),
             listing_accounts: BTreeSet::new(),
             datanets: BTreeMap::new(),
+            commitments: BTreeSet::new(),
+            distributors: BTreeMap::new(),
+            claimed: BTreeMap::new(),
             calls: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             grants: BTreeMap::new(),
@@ -231,13 +240,26 @@ impl Books {
             Command::ReleaseVested(command) => self.release(command),
             Command::Hold(command) => self.hold(command),
             Command::SettleHeld(command) => self.settle_held(command),
+            Command::CommitData(command) => self.commit_data(command),
+            Command::PublishEarnings(command) => self.publish_earnings(command),
+            Command::ClaimEarnings(command) => self.claim_earnings(command),
         }
     }
 
     /// True for accounts that nobody has a key for.
     pub(crate) fn is_keyless(&self, account: &Address) -> bool {
-        const NAMES: [&str; 9] =
-            ["issuance", "escrow", "unsettled", "suspense", "commons", "validators", "platform", "gas", "vesting"];
+        const NAMES: [&str; 10] = [
+            "issuance",
+            "escrow",
+            "unsettled",
+            "suspense",
+            "commons",
+            "validators",
+            "platform",
+            "gas",
+            "vesting",
+            "earnings",
+        ];
         NAMES.iter().any(|name| Address::system(name) == *account) || self.listing_accounts.contains(account)
     }
 
@@ -382,6 +404,7 @@ impl Books {
         };
         covered("channels", escrow(), left)?;
         covered("unsettled claims", unsettled(), self.unsettled.values().sum())?;
+        covered("earnings", earnings(), self.unclaimed()?)?;
         covered("contributor parts", suspense(), self.suspended())?;
         let unvested = self.grants.values().map(|grant| grant.atoms - grant.released).sum();
         covered("vesting", Address::system("vesting"), unvested)

@@ -8,6 +8,7 @@ use agora_types::merkle::leaf_hash;
 use agora_types::{Address, Amount, CallId, ChannelId, Hash, Signed};
 
 use crate::books::{Books, commons, escrow, suspense};
+use crate::earnings::earnings;
 use crate::signatures;
 
 /// How far a call is.
@@ -34,6 +35,7 @@ struct Due {
     legs: Vec<(Role, Address, u128)>,
     part: u128,
     shares: BTreeMap<Address, u128>,
+    method: Option<String>,
 }
 
 /// A settled call.
@@ -46,6 +48,8 @@ pub(crate) struct Call {
     part: u128,
     /// Account and atoms of each contributor; empty: everything to the commons.
     shares: BTreeMap<Address, u128>,
+    /// The method that measures them, if they are not declared.
+    method: Option<String>,
     end: End,
 }
 
@@ -168,7 +172,8 @@ impl Books {
         let (index, leaf) = self.append_leaf(receipt);
         let deadline = self.now.plus_secs(u64::from(self.parameters.suspense_s));
         let (host, charge) = (said.host, said.charge.atoms());
-        let call = Call { host, index, leaf, charge, part: due.part, shares: due.shares, end: End::Open };
+        let Due { part, shares, method, .. } = due;
+        let call = Call { host, index, leaf, charge, part, shares, method, end: End::Open };
         self.calls.insert((said.payer, said.call_id), call);
         self.deadlines.insert((deadline, said.payer, said.call_id));
         Ok(())
@@ -185,7 +190,7 @@ impl Books {
             }
             Kind::Service => {
                 let legs = vec![(Role::Seller, said.payee, said.charge.atoms())];
-                Due { legs, part: 0, shares: BTreeMap::new() }
+                Due { legs, part: 0, shares: BTreeMap::new(), method: None }
             }
             Kind::Training | Kind::Datanet => return Err("a receipt of a kind that nothing settles".to_owned()),
         };
@@ -200,6 +205,7 @@ impl Books {
             (receipt.cumulative == said.cumulative, "its cumulative amount"),
             (receipt.prices.charge(&receipt.usage) == Some(receipt.charge), "price times usage"),
             (receipt.state == State::Provisional, "its state"),
+            (due.method.is_none() || Some(&receipt.attribution.method) == due.method.as_ref(), "its method"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             None if !same(&receipt.legs, &due.legs) => {
@@ -227,17 +233,27 @@ impl Books {
             (Role::Platform, Address::system("platform"), parts[4]),
         ];
         let mut to: BTreeMap<Address, u128> = BTreeMap::new();
-        if !listing.datanets.is_empty() {
-            let weights: Vec<u32> = listing.datanets.iter().map(|share| share.weight).collect();
-            for (share, atoms) in listing.datanets.iter().zip(shares(parts[0], &weights)?) {
-                let datanet = self.datanets.get(&share.datanet).ok_or("an unknown datanet")?;
+        let measure = listing.measure.as_ref();
+        if measure.is_some_and(|measure| receipt.spec_hash != Some(measure.spec)) {
+            return Err("a measured call's receipt names another spec than its listing".to_owned());
+        }
+        let mut declared = Vec::new();
+        for share in listing.datanets.iter().filter(|_| measure.is_none()) {
+            let datanet = self.datanets.get(&share.datanet).ok_or("an unknown datanet")?;
+            if !datanet.members.is_empty() {
+                declared.push((share.weight, datanet));
+            }
+        }
+        if !declared.is_empty() {
+            let weights: Vec<u32> = declared.iter().map(|(weight, _)| *weight).collect();
+            for ((_, datanet), atoms) in declared.into_iter().zip(shares(parts[0], &weights)?) {
                 let weights: Vec<u32> = datanet.members.iter().map(|member| member.weight).collect();
                 for (member, atoms) in datanet.members.iter().zip(shares(atoms, &weights)?) {
                     *to.entry(member.account).or_default() += atoms;
                 }
             }
         }
-        Ok(Due { legs, part: parts[0], shares: to })
+        Ok(Due { legs, part: parts[0], shares: to, method: measure.map(|measure| measure.method.clone()) })
     }
 
     pub(crate) fn finalize_call(&mut self, command: &FinalizeCall) -> Result<(), String> {
@@ -254,6 +270,9 @@ impl Books {
         if !says {
             return Err("a final receipt does not refer to its provisional one".to_owned());
         }
+        if call.method.is_some() {
+            return self.finalize_measured(command, receipt);
+        }
         let mut legs: Vec<(Role, Address, u128)> =
             call.shares.iter().map(|(account, atoms)| (Role::Contributor, *account, *atoms)).collect();
         if legs.is_empty() {
@@ -264,6 +283,38 @@ impl Books {
         }
         for (_, account, atoms) in legs {
             self.pay(&suspense(), &account, atoms)?;
+        }
+        let (_, leaf) = self.append_leaf(&command.receipt);
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.end = End::Final(leaf);
+        }
+        Ok(())
+    }
+
+    /// A measured final receipt sets aside what contributors earn; the rest of their part goes to the commons.
+    fn finalize_measured(&mut self, command: &FinalizeCall, receipt: &Receipt) -> Result<(), String> {
+        let key = (command.payer, command.call_id);
+        let call = self.calls.get(&key).ok_or("an unknown call was finalized")?;
+        let (host, part, said) = (call.host, call.part, &receipt.attribution);
+        if Some(&said.method) != call.method.as_ref() || said.explained.checked_add(said.residual) != Some(1 << 32) {
+            return Err("a final receipt names another method, or shares that are not one whole".to_owned());
+        }
+        let earned: u128 =
+            receipt.legs.iter().filter(|leg| leg.role == Role::Earnings).map(|leg| leg.amount.atoms()).sum();
+        let rest = part.checked_sub(earned).ok_or("a final receipt pays more than the contributors' part")?;
+        let told: u128 = said.totals.iter().map(|total| total.amount.atoms()).sum();
+        if told > earned || (earned > 0 && said.influence_root.is_none()) {
+            return Err("a final receipt tells of more than it pays, or pays without evidence".to_owned());
+        }
+        let legs = [(Role::Commons, commons(), rest), (Role::Earnings, earnings(), earned)];
+        if !same(&receipt.legs, &legs) {
+            return Err("a measured final receipt pays others than earnings and commons".to_owned());
+        }
+        for (_, account, atoms) in legs {
+            self.pay(&suspense(), &account, atoms)?;
+        }
+        if earned > 0 {
+            self.distributors.entry(host).or_default().funded += earned;
         }
         let (_, leaf) = self.append_leaf(&command.receipt);
         if let Some(call) = self.calls.get_mut(&key) {

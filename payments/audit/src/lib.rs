@@ -8,6 +8,7 @@
 mod books;
 mod calls;
 mod channels;
+mod earnings;
 mod registry;
 mod signatures;
 
@@ -65,6 +66,8 @@ pub struct Report {
     pub suspense: Amount,
     /// In the commons pot.
     pub commons: Amount,
+    /// Set aside for contributors whose shares are measured, and not claimed yet.
+    pub earnings: Amount,
     /// Channels that ever were.
     pub channels: u64,
     /// Leaves of the receipt log.
@@ -190,6 +193,7 @@ impl Audit {
             unsettled: Amount::from_atoms(books.balance(&books::unsettled())),
             suspense: Amount::from_atoms(books.balance(&books::suspense())),
             commons: Amount::from_atoms(books.balance(&books::commons())),
+            earnings: Amount::from_atoms(books.balance(&earnings::earnings())),
             channels: books.channels.len() as u64,
             receipts: self.tree.size(),
             receipts_root: self.tree.root(),

@@ -44,6 +44,28 @@ fn history(parameters: Parameters) -> Kit {
         let chain: Vec<Entry> = vec![kit.sign(PAYER, good).linked(), kit.sign(90, broke)];
         assert!(kit.batch(chain).iter().all(Result::is_err));
     }
+    let measured = kit.register_measured();
+    kit.submit(OWNER, measured).unwrap();
+    for call in 20..24 {
+        let receipt = kit.settle(call, 50, 1_000);
+        let last = kit.measured_receipt(&receipt, 5_000 * u128::from(call - 20));
+        let command = kit.finalize_command(&last);
+        kit.submit(HOST, command).unwrap();
+    }
+    let rows = [(CONTRIBUTORS[0], 7_000), (CONTRIBUTORS[1], 9_000)];
+    for epoch in [1, 1, 2] {
+        let command = kit.publish_command(epoch, &rows);
+        let _ = kit.submit(HOST, command);
+    }
+    for sender in [PAYER, OWNER] {
+        let command = kit.claim_command(sender, 2, &rows, CONTRIBUTORS[0]);
+        let _ = kit.submit(sender, command);
+    }
+    for number in [OWNER, OWNER] {
+        let (head, root) = (kit.head(number), Hash::sha256("contents"));
+        let commit = CommitData { head, datanet: Kit::datanet(), root, count: 2, licence: Hash::ZERO };
+        let _ = kit.submit(number, Command::CommitData(commit));
+    }
     let id = reserve(&mut kit, 1_000);
     let (head, pending_signer) = (kit.head(HOST), key(PAYER).address());
     let post = PostTransfer { head, pending_signer, pending_id: id, amount: atoms(400) };
@@ -100,9 +122,10 @@ fn an_honest_log_audits_clean_and_every_balance_is_the_ledgers() {
         let kit = history(Parameters { gas_price: atoms(gas_price), ..Parameters::default() });
         let report = audit(&kit.genesis, &log(&kit)).expect("an honest log");
         assert_eq!(report.supply, kit.genesis.supply().unwrap());
-        assert_eq!((report.calls, report.finalized, report.lapsed), (7, 5, 2));
+        assert_eq!((report.calls, report.finalized, report.lapsed), (11, 9, 2));
         assert_eq!(report.receipts, kit.receipts.len() as u64);
         assert_eq!(report.suspense, Amount::ZERO);
+        assert_eq!(report.earnings, atoms(5_000 + 10_000 + 15_000 - 7_000));
         assert!(report.refused > 0 && report.accepted > report.refused);
         assert_eq!(report.head, kit.sequencer.prev());
         for (account, amount) in &report.balances {
@@ -179,7 +202,15 @@ fn a_refusal_sold_as_a_success_is_found() {
 #[test]
 fn a_success_sold_as_a_refusal_is_found_where_money_or_receipts_depend_on_it() {
     let kit = history(Parameters::default());
-    for name in ["deposit", "settle_call", "finalize_call", "register_listing", "register_datanet", "register_key"] {
+    for name in [
+        "deposit",
+        "settle_call",
+        "finalize_call",
+        "register_listing",
+        "register_datanet",
+        "register_key",
+        "publish_earnings",
+    ] {
         let (at, place) = find(&kit, name);
         rewritten(&kit, at, |body, _| body.outcomes[place] = Outcome::refused(Code::ExceedsCredits));
     }

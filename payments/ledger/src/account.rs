@@ -64,11 +64,13 @@ pub enum SystemAccount {
     Gas,
     /// Genesis allocations that have not vested.
     Vesting,
+    /// Measured contributor parts that nobody has claimed yet.
+    Earnings,
 }
 
 impl SystemAccount {
     /// Every system account.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Issuance,
         Self::Escrow,
         Self::Unsettled,
@@ -78,6 +80,7 @@ impl SystemAccount {
         Self::Platform,
         Self::Gas,
         Self::Vesting,
+        Self::Earnings,
     ];
 
     /// Its name inside `agora/system/<name>`.
@@ -92,6 +95,7 @@ impl SystemAccount {
             Self::Platform => "platform",
             Self::Gas => "gas",
             Self::Vesting => "vesting",
+            Self::Earnings => "earnings",
         }
     }
 
@@ -107,7 +111,7 @@ impl SystemAccount {
 }
 
 /// Derived once: every transfer asks for them.
-static ADDRESSES: LazyLock<[Address; 9]> =
+static ADDRESSES: LazyLock<[Address; 10]> =
     LazyLock::new(|| SystemAccount::ALL.map(|account| Address::system(account.name())));
 
 /// One movement: `amount` atoms from `debit` to `credit`.

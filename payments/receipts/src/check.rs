@@ -1,11 +1,9 @@
 //! What a receipt must say to be one, judged from itself alone.
 
+use agora_types::command::METHOD_SIZE_MAX;
 use agora_types::{Amount, Code};
 
 use crate::receipt::{Attribution, DECLARED_WEIGHTS, LIST_MAX, Receipt, Role, State, WHOLE};
-
-/// Longest name of an attribution method in bytes.
-const METHOD_SIZE_MAX: usize = 32;
 
 impl Receipt {
     /// Checks bounds and arithmetic: charge = prices x usage, legs in order and summing to what they must.
@@ -34,7 +32,7 @@ impl Receipt {
         if self.prices.charge(&self.usage) != Some(self.charge) || self.cumulative < self.charge {
             return Err(Code::ReceiptMismatch);
         }
-        let final_role = |role| matches!(role, Role::Contributor | Role::Commons);
+        let final_role = |role| matches!(role, Role::Contributor | Role::Commons | Role::Earnings);
         if self.legs.iter().any(|leg| final_role(leg.role) != self.is_final()) {
             return Err(Code::SplitMismatch);
         }

@@ -85,11 +85,23 @@ fn repeats(first: &Receipt, second: &Receipt) -> bool {
 fn pays(first: &Receipt, second: &Receipt) -> bool {
     let held = first.legs.iter().filter(|leg| leg.role == Role::Contributors).map(|leg| leg.amount);
     let paid = Amount::checked_sum(second.legs.iter().map(|leg| leg.amount));
-    let contributors = second.legs.iter().filter(|leg| leg.role == Role::Contributor);
-    let totals = contributors.map(|leg| ShareTotal { account: leg.account, amount: leg.amount });
-    let commons = Address::system("commons");
+    let (commons, earnings) = (Address::system("commons"), Address::system("earnings"));
     paid.is_some()
         && paid == Amount::checked_sum(held)
-        && totals.eq(second.attribution.totals.iter().copied())
+        && tells(second)
         && second.legs.iter().all(|leg| leg.role != Role::Commons || leg.account == commons)
+        && second.legs.iter().all(|leg| leg.role != Role::Earnings || leg.account == earnings)
+}
+
+/// True when the totals are the legs of declared contributors, or no more than what measured ones earn.
+fn tells(last: &Receipt) -> bool {
+    let totals = last.attribution.totals.iter().copied();
+    let of = |role: Role| last.legs.iter().filter(move |leg| leg.role == role);
+    if last.attribution.is_declared() {
+        let legs = of(Role::Contributor).map(|leg| ShareTotal { account: leg.account, amount: leg.amount });
+        return of(Role::Earnings).next().is_none() && legs.eq(totals);
+    }
+    let told = Amount::checked_sum(totals.map(|total| total.amount));
+    let earned = Amount::checked_sum(of(Role::Earnings).map(|leg| leg.amount));
+    of(Role::Contributor).next().is_none() && told.is_some() && told <= earned
 }

@@ -156,8 +156,7 @@ pub struct Attribution {
     pub totals: Vec<ShareTotal>,
 }
 
-/// The method of networks without measured attribution; every view adds "declared, not measured".
-pub const DECLARED_WEIGHTS: &str = "declared-weights";
+pub use agora_types::command::DECLARED_WEIGHTS;
 
 /// What a leg is paid for. Numbers are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize, JsonSchema)]
@@ -188,6 +187,9 @@ pub enum Role {
     /// Who sold the work, in a service receipt.
     #[n(7)]
     Seller,
+    /// What measured shares earn, in a final receipt: contributors claim it from the host's published roots.
+    #[n(8)]
+    Earnings,
 }
 
 /// One payment out of the charge.

@@ -19,6 +19,7 @@ impl fmt::Display for Role {
             Self::Platform => "platform",
             Self::Contributor => "contributor",
             Self::Commons => "commons",
+            Self::Earnings => "earnings",
             Self::Seller => "seller",
         })
     }
@@ -132,6 +133,7 @@ fn legs(f: &mut fmt::Formatter<'_>, receipt: &Receipt) -> fmt::Result {
         let note = match leg.role {
             Role::Contributors => ", held until attribution is done",
             Role::Contributor if receipt.attribution.is_declared() => DECLARED,
+            Role::Earnings => ", which contributors claim",
             Role::Contributor
             | Role::ModelOwner
             | Role::Host

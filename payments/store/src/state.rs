@@ -20,7 +20,7 @@ type Definition = TableDefinition<'static, Bytes, Bytes>;
 
 /// Commits that wait for the writer; the next caller waits for a place, or is turned away where it must not wait.
 const QUEUE: usize = 256;
-const ALL: [Table; 13] = [
+const ALL: [Table; 14] = [
     Table::Seller,
     Table::Buyer,
     Table::AgentState,
@@ -34,6 +34,7 @@ const ALL: [Table; 13] = [
     Table::Till,
     Table::ApiKeys,
     Table::Spent,
+    Table::Attribution,
 ];
 
 fn table(table: Table) -> (Definition, &'static str) {
@@ -51,6 +52,7 @@ fn table(table: Table) -> (Definition, &'static str) {
         Table::Till => "till",
         Table::ApiKeys => "api-keys",
         Table::Spent => "spent",
+        Table::Attribution => "attribution",
     };
     (TableDefinition::new(name), name)
 }

@@ -14,6 +14,7 @@
 //! | after the receipt | the signed receipt | untouched | the same receipt is settled |
 //! | after the settlement | sale and ledger | host and owner paid, contributors in suspense | the first receipt again; nothing moves twice |
 //! | after the final receipt | sale and ledger | everyone paid | the first receipt again |
+//! | after the settlement of a measured call | the job | contributors in suspense | the same; see [`measure_waiting`] |
 //! | and the buyer never returns | the sale | what the buyer acknowledged is charged, see [`settle_abandoned`] | the first receipt |
 //! | and the buyer opens another call first | the sale | the same, at once; the other call is told `channel.busy` | the first receipt |
 //!
@@ -23,6 +24,7 @@
 mod bill;
 mod desk;
 mod line;
+mod measure;
 mod sale;
 mod seller;
 mod stream;
@@ -31,6 +33,7 @@ use agora_economy::ports::bus::frame::{Body, Open};
 use agora_types::{Address, CallId, Code, QuoteId};
 
 pub(crate) use line::{Heard, Line};
+pub use measure::{Proven, claim_earnings, earned, evidence, measure_waiting, publish_earnings};
 pub use sale::{ChunkRow, Phase, SellerCall, sweep};
 pub(crate) use sale::{spent, unfinished, window_end};
 use seller::Turn;
@@ -81,7 +84,8 @@ async fn serve(seller: &Seller, line: &mut Line, call: CallId, open: &Open) -> R
     let quote = seller.take_quote(open)?;
     let request = seller.read_request(open, &quote)?;
     // Hold: deposit and first voucher cover the first window; the sale is on disk before the engine works.
-    let mut sale = Sale::hold(seller, call, open, quote, &request).await?;
+    let is_measured = seller.listing(&quote.listing)?.payload().measure.is_some();
+    let mut sale = Sale::hold(seller, call, open, quote, &request, is_measured).await?;
     // Run: every token is metered, written down, sent. An early end leaves what was delivered.
     let interrupted = stream::run(seller, line, &mut sale, request, open.credit).await.err();
     if sale.is_empty() {
@@ -111,9 +115,16 @@ async fn finish(
     if let Some(line) = line {
         line.send(Body::Final(receipt.clone())).await?;
     }
-    // Attribution: by declared weights for now, so at once.
+    // Attribution: declared weights are known, so at once; measured shares when somebody has measured them.
+    let open = seller.ledger().open_call(sale.payer, sale.call).await?;
+    if open.as_ref().is_some_and(|open| open.method.is_some()) {
+        let request = sale.request(seller).await?;
+        let job = measure::job(&sale, open.as_ref(), bill::spec(&receipt), request);
+        sale.close(seller, job).await?;
+        return Ok(receipt);
+    }
     bill::finalize(seller, &sale).await?;
-    sale.close(seller).await?;
+    sale.close(seller, None).await?;
     Ok(receipt)
 }
 

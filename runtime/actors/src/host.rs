@@ -19,7 +19,9 @@ use kameo::message::{Context, Message};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::call::{Phase, Seller, SellerParts, serve_call, settle_abandoned, sweep, unfinished};
+use crate::call::{
+    Phase, Seller, SellerParts, measure_waiting, publish_earnings, serve_call, settle_abandoned, sweep, unfinished,
+};
 use crate::error::CallError;
 use crate::purchase::Directory;
 
@@ -29,12 +31,16 @@ pub const STREAMS_MAX: usize = 256;
 const ASKS_MAX: usize = 64;
 /// Messages that wait on one subject.
 const WAITING_MAX: usize = 1_024;
+/// How long the actor may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
 /// Between two rounds of housekeeping.
 const ROUND: Duration = Duration::from_secs(15);
 /// A closed sale is kept so long for a buyer that missed the end.
 const CLOSED_KEPT_S: u64 = 600;
 /// A sale that was cut off waits so long for its buyer.
 pub const GRACE_S: u64 = 60;
+/// What contributors have earned is published so often.
+pub const EPOCH_S: u64 = 600;
 
 /// What the actor starts from, also after a crash.
 #[derive(Clone)]
@@ -45,6 +51,8 @@ pub struct HostSettings {
     pub directory: Arc<dyn Directory>,
     /// Seconds that a cut-off sale waits for its buyer; [`GRACE_S`] unless a test is in a hurry.
     pub grace_s: u64,
+    /// Seconds between two publications of earnings; [`EPOCH_S`] unless somebody is in a hurry.
+    pub epoch_s: u64,
 }
 
 /// Serves calls.
@@ -56,8 +64,42 @@ pub struct HostActor {
     /// Since when a sale was seen cut off.
     idle: BTreeMap<(Address, CallId), Timestamp>,
     ears: Vec<AbortHandle>,
+    /// What measures calls that were left, and publishes earnings.
+    measuring: Option<AbortHandle>,
+    /// When earnings are published next.
+    epoch_at: Timestamp,
     /// Calls and questions at work: they end with the actor, and buyers come back.
     tasks: JoinSet<()>,
+}
+
+/// The host of a node, for who asks what contributors have earned.
+#[derive(Clone)]
+pub struct HostHandle(ActorRef<HostActor>);
+
+impl HostHandle {
+    pub(crate) fn new(actor: ActorRef<HostActor>) -> Self {
+        Self(actor)
+    }
+
+    /// The seller of the actor's present life.
+    ///
+    /// # Errors
+    /// `node.busy` while the host is being started again.
+    pub async fn seller(&self) -> Result<Arc<Seller>, CallError> {
+        let asked = self.0.ask(TheSeller).reply_timeout(ANSWER).await;
+        asked.map_err(|error| CallError::new(Code::NodeBusy, format!("the host: {error}")))
+    }
+}
+
+/// Asks for the seller.
+struct TheSeller;
+
+impl Message<TheSeller> for HostActor {
+    type Reply = Arc<Seller>;
+
+    async fn handle(&mut self, _: TheSeller, _: &mut Context<Self, Self::Reply>) -> Arc<Seller> {
+        Arc::clone(&self.seller)
+    }
 }
 
 /// What the host hears.
@@ -95,6 +137,8 @@ impl Actor for HostActor {
             asks: Arc::new(Semaphore::new(ASKS_MAX)),
             idle: BTreeMap::new(),
             ears,
+            measuring: None,
+            epoch_at: Timestamp::ZERO,
             tasks: JoinSet::new(),
         })
     }
@@ -201,6 +245,10 @@ impl HostActor {
                 Err(error) => tracing::info!(%call, %error, "a call ended early"),
             }
             drop(permit);
+            // What fails now is tried again in the next round.
+            if seller.measures() {
+                let _ = measure_waiting(&seller).await;
+            }
         });
     }
 
@@ -211,6 +259,31 @@ impl HostActor {
         if let (Ok(frame), Ok(to)) = (frame, to) {
             let _ = self.settings.parts.bus.publish(&to, None, &frame).await;
         }
+    }
+
+    /// Measures what waits, and publishes earnings when their time has come, beside the actor.
+    fn measure(&mut self, now: Timestamp) {
+        if !self.seller.measures() || self.measuring.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let due = now >= self.epoch_at;
+        if due {
+            self.epoch_at = now.plus_secs(self.settings.epoch_s);
+        }
+        let seller = Arc::clone(&self.seller);
+        self.measuring = Some(self.tasks.spawn(async move {
+            if let Err(error) = measure_waiting(&seller).await {
+                tracing::warn!(%error, "calls wait for their attribution");
+            }
+            if !due {
+                return;
+            }
+            match publish_earnings(&seller).await {
+                Ok(Some(epoch)) => tracing::info!(epoch, "published what contributors have earned"),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "earnings are not published yet"),
+            }
+        }));
     }
 
     /// Settles sales with a signed receipt at once, cut-off ones after the grace time, and forgets old closed ones.
@@ -237,6 +310,7 @@ impl HostActor {
             }
         }
         self.idle = idle;
+        self.measure(now);
         sweep(&self.seller, now.minus_secs(CLOSED_KEPT_S)).await?;
         Ok(())
     }

@@ -16,6 +16,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agora_economy::ports::attribution::Attributor;
 use agora_economy::ports::bus::Bus;
 use agora_economy::ports::http::HttpExchange;
 use agora_economy::ports::log::{LogFault, LogStore};
@@ -37,7 +38,7 @@ use crate::clock::{Clock, Random};
 use crate::directory::{DirectoryActor, DirectoryHandle, DirectorySettings};
 use crate::error::CallError;
 use crate::fetch::PaidFetch;
-use crate::host::{HostActor, HostSettings};
+use crate::host::{HostActor, HostHandle, HostSettings};
 use crate::ledger::{LedgerActor, LedgerHandle, LedgerSettings};
 use crate::log::{LogActor, LogHandle, LogSettings};
 use crate::pay::spend::{PaidClient, Patience, SpendParts, usual_schemes};
@@ -63,6 +64,10 @@ pub struct HostParts {
     pub receipt_key: Arc<StatementSigner>,
     /// Seconds that a cut-off sale waits for its buyer.
     pub grace_s: u64,
+    /// Measures answers, where the node has what that needs.
+    pub attributor: Option<Arc<dyn Attributor>>,
+    /// Seconds between two publications of what contributors have earned.
+    pub epoch_s: u64,
 }
 
 /// What publishes the receipt log.
@@ -125,6 +130,8 @@ pub struct Handles {
     pub agents: Option<AgentsHandle>,
     /// The published receipt log, on a node that publishes it.
     pub log: Option<LogHandle>,
+    /// The host, on a node that serves.
+    pub host: Option<HostHandle>,
     /// The buyer's side.
     pub buyer: Arc<Buyer>,
 }
@@ -277,6 +284,7 @@ impl Node {
             directory,
             agents: agents.as_ref().map(|(actor, ports)| AgentsHandle::new(actor.clone(), Arc::clone(ports))),
             log: log.clone().map(LogHandle::new),
+            host: host.clone().map(HostHandle::new),
             buyer,
         };
         let agents = agents.map(|(actor, _)| actor);
@@ -339,8 +347,14 @@ async fn start_host(
         bus: Arc::clone(&parts.bus),
         clock: Arc::clone(&parts.clock),
         random: Arc::clone(&parts.random),
+        attributor: host.attributor.clone(),
     };
-    let settings = HostSettings { parts: seller, directory: Arc::new(directory.clone()), grace_s: host.grace_s };
+    let settings = HostSettings {
+        parts: seller,
+        directory: Arc::new(directory.clone()),
+        grace_s: host.grace_s,
+        epoch_s: host.epoch_s,
+    };
     child(root, settings, "the host").await
 }
 

@@ -31,13 +31,15 @@ use clap::{CommandFactory as _, Parser as _};
 use futures::FutureExt as _;
 
 use args::{
-    AgentCommand, Cli, Command, KeyCommand, Ledger, Model, NetworkCommand, PaymentCommand, Receipt, SellerCommand,
-    Wallet,
+    AgentCommand, Cli, Command, EarningsCommand, KeyCommand, Ledger, Model, NetworkCommand, PaymentCommand, Receipt,
+    SellerCommand, Wallet,
 };
 use context::Context;
 pub use schemas::registry;
 
-use crate::control::{AgentStopped, Agents, ApiKeyRemoved, ApiKeys, Request, Secret, Sellers, Stopping};
+use crate::control::{
+    AgentStopped, Agents, ApiKeyRemoved, ApiKeys, Earnings, EarningsClaimed, Request, Secret, Sellers, Stopping,
+};
 
 /// Exit code of a command that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -167,6 +169,7 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
             let service = connect::any(context).await?;
             ledger::log(context, &*service, from, limit).await.map(|()| ExitCode::SUCCESS)
         }
+        Command::Earnings(command) => earnings_command(context, command).await,
         Command::Payment(command) => payment_command(context, command).await,
         Command::Network(NetworkCommand::List) => print(context, &network::list(context).await?),
         Command::Network(NetworkCommand::Stop) => {
@@ -224,6 +227,26 @@ async fn agent_command(context: &Context, command: AgentCommand) -> Ended {
         AgentCommand::Ask { name, message } => {
             let service = connect::node(context).await?;
             agent::ask(context, &*service, &name, &message).await.map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn earnings_command(context: &Context, command: EarningsCommand) -> Ended {
+    let account = |text: &str| keys::Keys::of(context)?.account(text);
+    match command {
+        EarningsCommand::Show { account: wanted } => {
+            let account = wanted.as_deref().map(account).transpose()?;
+            let service = connect::node(context).await?;
+            print(context, &service.call::<Earnings>(Request::Earnings { account }).await?)
+        }
+        EarningsCommand::Claim { account: wanted } => {
+            let account = account(&wanted)?;
+            let service = connect::node(context).await?;
+            print(context, &service.call::<EarningsClaimed>(Request::EarningsClaim { account }).await?)
+        }
+        EarningsCommand::Publish => {
+            let service = connect::node(context).await?;
+            print(context, &service.call::<Earnings>(Request::EarningsPublish).await?)
         }
     }
 }

@@ -129,6 +129,8 @@ impl Running {
                 account: Arc::clone(&keys.host),
                 receipt_key: Arc::clone(&keys.receipt),
                 grace_s: agora_actors::host::GRACE_S,
+                attributor: None,
+                epoch_s: agora_actors::host::EPOCH_S,
             }),
             agents: Some(AgentParts {
                 blobs: Arc::new(blobs),

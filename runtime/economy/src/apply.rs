@@ -231,6 +231,9 @@ impl Economy {
             Command::ReleaseVested(command) => self.state.ledger.release_vested(command, now),
             Command::Hold(command) => self.hold(command, now),
             Command::SettleHeld(command) => self.settle_held(command, verified.receipt(), context),
+            Command::CommitData(command) => self.state.commit_data(command, now),
+            Command::PublishEarnings(command) => self.state.publish_earnings(command),
+            Command::ClaimEarnings(command) => self.state.claim_earnings(command),
         }
     }
 
@@ -289,7 +292,9 @@ impl Economy {
         let suspense = sum(&mut self.state.open_calls.iter().map(|(_, call)| call.contributor_part));
         let unvested =
             sum(&mut self.state.ledger.grants.iter().map(|(_, grant)| grant.amount.saturating_sub(grant.released)));
+        let earnings = sum(&mut self.state.distributors.iter().map(|(_, distributor)| distributor.held()));
         let rules = [
+            (earnings == Some(balance(SystemAccount::Earnings)), "the earnings account holds what is not claimed"),
             (posted, "posted debits equal posted credits"),
             (pending, "pending debits equal pending credits"),
             (reserved == sum(&mut accounts().map(|(_, a)| a.debits_pending)), "open pendings equal pending debits"),

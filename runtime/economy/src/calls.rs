@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use agora_ledger::{Posting, SystemAccount, split};
-use agora_receipts::receipt::DECLARED_WEIGHTS;
+use agora_receipts::receipt::{DECLARED_WEIGHTS, LIST_MAX, WHOLE};
 use agora_receipts::{Attribution, Leg, Receipt, Role, ShareTotal};
-use agora_types::command::{Command, FinalizeCall};
+use agora_types::command::{Command, FinalizeCall, Measure};
 use agora_types::genesis::Split;
 use agora_types::merkle::leaf_hash;
 use agora_types::{Address, Amount, CallId, Canonical as _, Code, Hash, Signed, Timestamp};
@@ -92,6 +92,9 @@ pub struct OpenCall {
     /// Then the part goes to the commons.
     #[n(6)]
     pub deadline: Timestamp,
+    /// The method that measures the shares; absent: they are declared.
+    #[n(7)]
+    pub method: Option<String>,
 }
 
 /// The legs of a provisional receipt: the governed split of `charge`, zero legs left out.
@@ -110,9 +113,9 @@ pub fn settle_legs(parts: &Split, charge: Amount, model_owner: Address, host: Ad
 }
 
 /// The attribution that a provisional receipt states: the method, nothing else yet.
-pub(crate) fn provisional_attribution() -> Attribution {
+pub fn provisional_attribution(measure: Option<&Measure>) -> Attribution {
     Attribution {
-        method: DECLARED_WEIGHTS.to_owned(),
+        method: measure.map_or(DECLARED_WEIGHTS, |measure| measure.method.as_str()).to_owned(),
         verbatim_root: None,
         influence_root: None,
         explained: 0,
@@ -121,14 +124,12 @@ pub(crate) fn provisional_attribution() -> Attribution {
     }
 }
 
-/// The attribution by declared weights: in a final receipt (`call` given) with its totals, else the method alone.
-pub fn declared_attribution(call: Option<&OpenCall>) -> Attribution {
-    let Some(call) = call else { return provisional_attribution() };
-    let whole = agora_receipts::receipt::WHOLE;
-    let (explained, residual) = if call.has_datanets { (whole, 0) } else { (0, whole) };
+/// The attribution of a final receipt by declared weights.
+pub fn declared_attribution(call: &OpenCall) -> Attribution {
+    let (explained, residual) = if call.has_datanets { (WHOLE, 0) } else { (0, WHOLE) };
     let totals = call.shares.iter().filter(|(_, amount)| !amount.is_zero());
     let totals = totals.map(|(account, amount)| ShareTotal { account: *account, amount: *amount }).collect();
-    Attribution { explained, residual, totals, ..provisional_attribution() }
+    Attribution { explained, residual, totals, ..provisional_attribution(None) }
 }
 
 /// The legs of a final receipt by declared weights.
@@ -144,12 +145,43 @@ pub fn final_legs(call: &OpenCall) -> Vec<Leg> {
     legs.filter(|leg| !leg.amount.is_zero()).collect()
 }
 
+/// The legs of a final receipt by measured shares: what contributors earn, and the unexplained rest. `None` where they earn
+/// more than their part.
+pub fn measured_legs(call: &OpenCall, earned: Amount) -> Option<Vec<Leg>> {
+    let legs = [
+        (Role::Commons, SystemAccount::Commons, call.contributor_part.checked_sub(earned)?),
+        (Role::Earnings, SystemAccount::Earnings, earned),
+    ];
+    let leg = |(role, account, amount): (Role, SystemAccount, Amount)| Leg { role, account: account.address(), amount };
+    Some(legs.into_iter().map(leg).filter(|leg| !leg.amount.is_zero()).collect())
+}
+
+/// What a final receipt pays, when it may say what it says. Measured shares are the host's word, which anyone can check
+/// against the evidence behind `influence_root`; the ledger sees that it is whole and pays no more than the part.
+fn due_legs(call: &OpenCall, said: &Receipt) -> Option<Vec<Leg>> {
+    let attribution = &said.attribution;
+    let Some(method) = &call.method else {
+        return (*attribution == declared_attribution(call)).then(|| final_legs(call));
+    };
+    let earned = said.legs.iter().find(|leg| leg.role == Role::Earnings).map_or(Amount::ZERO, |leg| leg.amount);
+    let told = Amount::checked_sum(attribution.totals.iter().map(|total| total.amount))?;
+    let totals = &attribution.totals;
+    let says = attribution.method == *method
+        && attribution.explained.checked_add(attribution.residual) == Some(WHOLE)
+        && totals.len() <= LIST_MAX
+        && totals.windows(2).all(|pair| pair[0].account < pair[1].account)
+        && totals.iter().all(|total| !total.amount.is_zero())
+        && told <= earned
+        && (earned.is_zero() || attribution.influence_root.is_some());
+    if says { measured_legs(call, earned) } else { None }
+}
+
 /// What provisional and final receipt have in common, as one hash.
 pub(crate) fn common(receipt: &Receipt) -> Hash {
     let plain = Receipt {
         state: agora_receipts::State::Provisional,
         legs: Vec::new(),
-        attribution: provisional_attribution(),
+        attribution: provisional_attribution(None),
         time: Timestamp::ZERO,
         host_seq: 0,
         ..receipt.clone()
@@ -210,16 +242,20 @@ impl Economy {
         if said.state != state || common(said) != call.common {
             return Err(Code::ReceiptMismatch);
         }
-        let legs = final_legs(call);
-        if said.attribution != declared_attribution(Some(call)) || said.legs != legs {
-            return Err(Code::SplitMismatch);
-        }
+        let legs = due_legs(call, said).filter(|legs| *legs == said.legs).ok_or(Code::SplitMismatch)?;
+        let earned = legs.iter().find(|leg| leg.role == Role::Earnings).map_or(Amount::ZERO, |leg| leg.amount);
+        let host = call.host;
+        let mut distributor = self.state.distributors.get(&host).copied().unwrap_or_default();
+        distributor.funded = distributor.funded.checked_add(earned).ok_or(Code::OverflowsDebits)?;
         let debit = SystemAccount::Suspense.address();
         let postings: Vec<Posting> =
             legs.iter().map(|leg| Posting { debit, credit: leg.account, amount: leg.amount }).collect();
         let deadline = call.deadline;
         self.state.ledger.post(&postings)?;
         // After this point, nothing can fail.
+        if !earned.is_zero() {
+            self.state.distributors.put(host, distributor);
+        }
         let (index, leaf) = self.append_receipt(&command.receipt, context);
         let finished = Finished { seq: context.seq, index: Some(index), leaf: Some(leaf) };
         self.close_call(key, deadline, CallRecord { finished: Some(finished), ..record }, context);

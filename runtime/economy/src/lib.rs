@@ -6,6 +6,7 @@
 mod apply;
 mod calls;
 mod channels;
+mod earnings;
 mod hold;
 pub mod ports;
 mod registry;
@@ -20,9 +21,13 @@ mod verified;
 
 pub use agora_ledger::PendingState;
 pub use apply::{Applied, Event};
-pub use calls::{CallRecord, Finished, OpenCall, PriorCalls, declared_attribution, final_legs, settle_legs};
+pub use calls::{
+    CallRecord, Finished, OpenCall, PriorCalls, declared_attribution, final_legs, measured_legs,
+    provisional_attribution, settle_legs,
+};
+pub use earnings::Distributor;
 pub use hold::{HeldPayment, PaymentRecord};
-pub use registry::{DatanetRecord, KeyRecord, ListingRecord};
+pub use registry::{CommitRecord, DatanetRecord, KeyRecord, ListingRecord};
 pub use root::StateRoot;
 pub use sequencer::{Halt, Proposed, Sequencer};
 pub use settle::service_legs;

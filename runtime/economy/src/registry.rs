@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use agora_ledger::SystemAccount;
 use agora_types::command::{
-    DatanetShare, HOSTS_MAX, KeyKind, MEMBERS_MAX, Member, NAME_SIZE_MAX, PublicKey, RegisterDatanet, RegisterKey,
-    RegisterListing, RevokeKey,
+    COMMITTED_MAX, CommitData, DECLARED_WEIGHTS, DatanetShare, HOSTS_MAX, KeyKind, MEMBERS_MAX, METHOD_SIZE_MAX,
+    Measure, Member, NAME_SIZE_MAX, PublicKey, RegisterDatanet, RegisterKey, RegisterListing, RevokeKey,
 };
 use agora_types::key::StatementKey;
 use agora_types::{Address, Code, DatanetId, Hash, Timestamp};
@@ -62,6 +62,28 @@ pub struct ListingRecord {
     /// The signed listing in the catalog.
     #[n(7)]
     pub terms: Hash,
+    /// How answers are attributed; absent: by declared weights.
+    #[n(8)]
+    pub measure: Option<Measure>,
+}
+
+/// A contributor's commitment to contributions that nobody has seen yet; it stands for ever. Who copies another's root can
+/// open nothing with it: contents are hashed with the contributor's account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CommitRecord {
+    /// The commitment's place among all: who committed earlier owns what is alike.
+    #[n(0)]
+    pub number: u64,
+    /// How many contributions.
+    #[n(1)]
+    pub count: u32,
+    /// SHA-256 of the licence id.
+    #[n(2)]
+    pub licence: Hash,
+    /// When, by the ledger's time.
+    #[n(3)]
+    pub time: Timestamp,
 }
 
 /// A datanet's newest version.
@@ -141,7 +163,7 @@ impl State {
     pub(crate) fn register_datanet(&mut self, command: &RegisterDatanet) -> Result<(), Code> {
         let members = &command.members;
         let good = is_name(&command.name)
-            && (1..=MEMBERS_MAX).contains(&members.len())
+            && members.len() <= MEMBERS_MAX
             && members.iter().all(|member| member.weight > 0 && !self.is_keyless(&member.account))
             && members.windows(2).all(|pair| pair[0].account < pair[1].account);
         if !good {
@@ -164,6 +186,21 @@ impl State {
         Ok(())
     }
 
+    pub(crate) fn commit_data(&mut self, command: &CommitData, now: Timestamp) -> Result<(), Code> {
+        let contributor = command.head.signer;
+        if !(1..=COMMITTED_MAX).contains(&command.count) || self.is_keyless(&contributor) {
+            return Err(Code::CommitmentInvalid);
+        }
+        let key = (command.datanet, contributor, command.root);
+        if self.commitments.get(&key).is_some() {
+            return Err(Code::DatanetCommitted);
+        }
+        let CommitData { count, licence, .. } = *command;
+        let number = self.commitments.len() as u64;
+        self.commitments.put(key, CommitRecord { number, count, licence, time: now });
+        Ok(())
+    }
+
     pub(crate) fn register_listing(&mut self, command: &RegisterListing) -> Result<(), Code> {
         let hosts: BTreeSet<&Address> = command.hosts.iter().collect();
         let datanets: BTreeSet<&DatanetId> = command.datanets.iter().map(|share| &share.datanet).collect();
@@ -174,7 +211,8 @@ impl State {
             && !self.is_keyless(&command.model_owner)
             && command.datanets.len() <= HOSTS_MAX
             && datanets.len() == command.datanets.len()
-            && command.datanets.iter().all(|share| share.weight > 0);
+            && command.datanets.iter().all(|share| share.weight > 0)
+            && command.measure.as_ref().is_none_or(|measure| is_method(&measure.method) && !datanets.is_empty());
         if !good {
             return Err(Code::ListingTerms);
         }
@@ -190,8 +228,11 @@ impl State {
             base_hash: command.base_hash,
             adapter_hash: command.adapter_hash,
             terms: command.terms,
+            measure: command.measure.clone(),
         };
-        self.members_of(&record)?;
+        if record.measure.is_none() && self.members_of(&record)?.iter().any(|(_, known)| known.members.is_empty()) {
+            return Err(Code::ListingTerms);
+        }
         let id = command.listing();
         self.listings.put(id, record);
         self.listing_accounts.put(Address::listing(&id), id);
@@ -202,7 +243,7 @@ impl State {
     ///
     /// # Errors
     /// `listing.bad_terms` when they have more than twelve different members together: a datanet has grown since the
-    /// listing was registered, and the owner must register it anew with fewer.
+    /// listing was registered, and the owner must register it anew, measured or with fewer.
     pub(crate) fn members_of(&self, listing: &ListingRecord) -> Result<Vec<(DatanetShare, &DatanetRecord)>, Code> {
         let mut found = Vec::new();
         let mut accounts = BTreeSet::new();
@@ -213,6 +254,13 @@ impl State {
         }
         if accounts.len() > MEMBERS_MAX { Err(Code::ListingTerms) } else { Ok(found) }
     }
+}
+
+/// A measured method has a name of its own, in letters, digits and hyphens.
+fn is_method(method: &str) -> bool {
+    (1..=METHOD_SIZE_MAX).contains(&method.len())
+        && method != DECLARED_WEIGHTS
+        && method.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 fn is_name(name: &str) -> bool {

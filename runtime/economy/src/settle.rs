@@ -7,7 +7,7 @@ use agora_channels::claim;
 use agora_ledger::{Posting, SystemAccount, split};
 use agora_receipts::receipt::LIST_MAX;
 use agora_receipts::{Kind, Leg, Receipt, Role, State as ReceiptState};
-use agora_types::command::{SettleCall, SettleHeld};
+use agora_types::command::{Measure, SettleCall, SettleHeld};
 use agora_types::merkle::leaf_hash;
 use agora_types::{Address, Amount, CallId, ChannelId, Code, ListingId, Signed};
 
@@ -34,6 +34,7 @@ struct Due {
     part: Amount,
     shares: Vec<(Address, Amount)>,
     has_datanets: bool,
+    measure: Option<Measure>,
 }
 
 fn escrow() -> Address {
@@ -143,7 +144,7 @@ impl Economy {
             && payload.charge == said.charge
             && payload.channel == said.channel
             && payload.cumulative == said.cumulative
-            && payload.attribution == provisional_attribution()
+            && payload.attribution == provisional_attribution(due.measure.as_ref())
             && payload.state == ReceiptState::Provisional;
         if !says {
             return Err(Code::ReceiptMismatch);
@@ -166,7 +167,11 @@ impl Economy {
         if !self.names_listing(receipt, id, listing) {
             return Err(Code::ReceiptMismatch);
         }
-        let members = self.state.members_of(listing)?;
+        let measure = listing.measure.clone();
+        // Measured shares are not known yet.
+        let mut members = if measure.is_some() { Vec::new() } else { self.state.members_of(listing)? };
+        // A newer version may have taken back whom it declared: its part goes to the others, or to the commons.
+        members.retain(|(_, datanet)| !datanet.members.is_empty());
         let legs = settle_legs(&self.rules.parameters.split, said.charge, listing.model_owner, said.host);
         let part = legs.iter().find(|leg| leg.role == Role::Contributors).map_or(Amount::ZERO, |leg| leg.amount);
         let weights: Vec<u32> = members.iter().map(|(share, _)| share.weight).collect();
@@ -180,7 +185,7 @@ impl Economy {
                 }
             }
         }
-        Ok(Due { legs, part, shares: shares.into_iter().collect(), has_datanets: !members.is_empty() })
+        Ok(Due { legs, part, shares: shares.into_iter().collect(), has_datanets: !members.is_empty(), measure })
     }
 
     /// True when the receipt tells of the listing's model and data as they stand.
@@ -194,6 +199,7 @@ impl Economy {
         receipt.listing == Some(id)
             && receipt.base_hash == Some(listing.base_hash)
             && receipt.adapter_hash == listing.adapter_hash
+            && listing.measure.as_ref().is_none_or(|measure| receipt.spec_hash == Some(measure.spec))
             && datanets_match
     }
 
@@ -213,7 +219,7 @@ impl Economy {
             return Err(Code::AttributedReceiver);
         }
         let legs = service_legs(said.charge, said.payee);
-        Ok(Due { legs, part: Amount::ZERO, shares: Vec::new(), has_datanets: false })
+        Ok(Due { legs, part: Amount::ZERO, shares: Vec::new(), has_datanets: false, measure: None })
     }
 
     /// Puts the provisional receipt into the log and the call among those that wait for their final one.
@@ -231,9 +237,10 @@ impl Economy {
         debug_assert_eq!(leaf, leaf_hash(bytes), "the leaf is the receipt's");
         let record = CallRecord { index, leaf, content, settled_seq: context.seq, finished: None };
         let deadline = context.now.plus_secs(u64::from(self.rules.parameters.suspense_s));
-        let Due { part, shares, has_datanets, .. } = due;
+        let Due { part, shares, has_datanets, measure, .. } = due;
+        let method = measure.map(|measure| measure.method);
         let (host, common) = (said.host, common(receipt));
-        let call = OpenCall { record, host, contributor_part: part, shares, has_datanets, common, deadline };
+        let call = OpenCall { record, host, contributor_part: part, shares, has_datanets, common, deadline, method };
         self.state.open_calls.put(key, call);
         self.state.open_calls_due.put((deadline, key.0, key.1), true);
         context.remember_call(key, record);

@@ -7,11 +7,12 @@ use agora_types::eip712::Network;
 use agora_types::genesis::{Genesis, Parameters};
 use agora_types::merkle::Frontier;
 use agora_types::table::Table;
-use agora_types::{Address, Amount, CallId, ChannelId, Code, DatanetId, ListingId, Timestamp};
+use agora_types::{Address, Amount, CallId, ChannelId, Code, DatanetId, Hash, ListingId, Timestamp};
 use minicbor::{Decode, Encode};
 
 use crate::calls::OpenCall;
-use crate::registry::{DatanetRecord, KeyRecord, ListingRecord};
+use crate::earnings::Distributor;
+use crate::registry::{CommitRecord, DatanetRecord, KeyRecord, ListingRecord};
 use crate::root::StateRoot;
 
 /// What the genesis file fixes.
@@ -62,6 +63,15 @@ pub struct State {
     /// The receipt log's right edge.
     #[n(10)]
     pub receipts: Frontier,
+    /// Commitments to contributions, by datanet, contributor and root.
+    #[n(11)]
+    pub commitments: Table<(DatanetId, Address, Hash), CommitRecord>,
+    /// What hosts have set aside for contributors, published and paid.
+    #[n(12)]
+    pub distributors: Table<Address, Distributor>,
+    /// What an account has claimed of a host's earnings.
+    #[n(13)]
+    pub claimed: Table<(Address, Address), Amount>,
 }
 
 /// Calls a macro for every table with its number in the state root. Numbers are never reused.
@@ -85,11 +95,14 @@ macro_rules! each_table {
         $each!(15, $state.open_calls);
         $each!(16, $state.open_calls_due);
         $each!(17, $state.missed_finals);
+        $each!(18, $state.commitments);
+        $each!(19, $state.distributors);
+        $each!(20, $state.claimed);
     };
 }
 
 /// The receipt log's right edge stands in the state root as a table of one row.
-const RECEIPTS: u8 = 18;
+const RECEIPTS: u8 = u8::MAX;
 
 /// Where [`State::roll_back`] may return to.
 #[derive(Debug, Clone)]
@@ -101,7 +114,7 @@ pub(crate) struct Mark {
 impl State {
     /// The point to which changes can be taken back.
     pub(crate) fn mark(&self) -> Mark {
-        let mut tables = Vec::with_capacity(18);
+        let mut tables = Vec::with_capacity(21);
         macro_rules! mark {
             ($number:literal, $table:expr) => {
                 tables.push($table.mark());
@@ -167,6 +180,7 @@ impl State {
                 let balance = channel.deposited.checked_sub(channel.refunded);
                 balance.is_some_and(|balance| channel.total_claimed <= balance)
             })
+            && self.distributors.iter().all(|(_, distributor)| distributor.is_whole())
             && self.receipts.is_whole()
     }
 
@@ -231,6 +245,21 @@ impl Economy {
     /// A datanet's newest version.
     pub fn datanet(&self, datanet: &DatanetId) -> Option<&DatanetRecord> {
         self.state.datanets.get(datanet)
+    }
+
+    /// A contributor's commitment to a root in a datanet.
+    pub fn commitment(&self, datanet: DatanetId, contributor: Address, root: Hash) -> Option<&CommitRecord> {
+        self.state.commitments.get(&(datanet, contributor, root))
+    }
+
+    /// What a host has set aside for contributors.
+    pub fn distributor(&self, host: &Address) -> Option<&Distributor> {
+        self.state.distributors.get(host)
+    }
+
+    /// What an account has claimed of a host's earnings.
+    pub fn claimed(&self, host: Address, account: Address) -> Amount {
+        self.state.claimed.get(&(host, account)).copied().unwrap_or_default()
     }
 
     /// A call that waits for its final receipt.

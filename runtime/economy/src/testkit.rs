@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use agora_receipts::receipt::{DatanetRef, Decoding};
-use agora_receipts::{Kind, Prices, Receipt, State as ReceiptState, Usage};
+use agora_receipts::receipt::{DatanetRef, Decoding, WHOLE};
+use agora_receipts::{Attribution, Kind, Prices, Receipt, State as ReceiptState, Usage};
 use agora_types::authorization::{Authorization, Exact, Upto};
 use agora_types::batch::{Batch, Entry};
 use agora_types::channel::{ChannelConfig, Voucher};
@@ -11,11 +11,12 @@ use agora_types::command::*;
 use agora_types::eip712::Network;
 use agora_types::genesis::{Allocation, Genesis, Parameters, Vesting};
 use agora_types::key::{StatementSigner, WalletKey};
+use agora_types::merkle::{inclusion_proof, root};
 use agora_types::{
-    Address, Amount, CallId, Canonical as _, Code, CommandId, DatanetId, Hash, ListingId, Signed, Timestamp,
+    Address, Amount, CallId, Canonical as _, Code, CommandId, DatanetId, Earned, Hash, ListingId, Signed, Timestamp,
 };
 
-use crate::calls::{PriorCalls, declared_attribution, final_legs, settle_legs};
+use crate::calls::{PriorCalls, declared_attribution, final_legs, measured_legs, provisional_attribution, settle_legs};
 use crate::ports::log::{Index, Record};
 use crate::{CallRecord, Economy, Sequencer, Verified, service_legs};
 
@@ -232,7 +233,19 @@ impl Kit {
             base_hash: Hash::sha256("base"),
             adapter_hash: Some(Hash::sha256("adapter")),
             terms: Hash::sha256("terms"),
+            measure: None,
         })
+    }
+
+    /// The same listing, attributed by a spec.
+    pub fn register_measured(&mut self) -> Command {
+        let measure = Measure { spec: Hash::sha256("spec"), method: "influence".to_owned() };
+        match self.register_listing() {
+            Command::RegisterListing(listing) => {
+                Command::RegisterListing(RegisterListing { measure: Some(measure), ..listing })
+            }
+            other => other,
+        }
     }
 
     /// Registers host key, datanet and listing.
@@ -318,6 +331,8 @@ impl Kit {
             base_hash: None,
             adapter_hash: None,
             tokenizer_hash: None,
+            spec_hash: None,
+            attribution: provisional_attribution(None),
             datanets: vec![],
             decoding: None,
             usage,
@@ -356,6 +371,7 @@ impl Kit {
         let prices = Prices { output: atoms(price), ..Prices::default() };
         let charge = prices.charge(&usage).expect("small");
         let known = self.economy().datanet(&Self::datanet()).expect("registered");
+        let measure = self.economy().listing(&Self::listing()).and_then(|listing| listing.measure.as_ref());
         let legs = settle_legs(&self.genesis.parameters.split, charge, key(OWNER).address(), key(HOST).address());
         Receipt {
             version: 1,
@@ -372,7 +388,7 @@ impl Kit {
             base_hash: Some(Hash::sha256("base")),
             adapter_hash: Some(Hash::sha256("adapter")),
             tokenizer_hash: Some(Hash::sha256("tokenizer")),
-            spec_hash: None,
+            spec_hash: measure.map(|measure| measure.spec),
             datanets: vec![DatanetRef { id: Self::datanet(), root: known.root, tree_size: known.tree_size }],
             request_commit: Hash::sha256("request"),
             response_commit: Hash::sha256("response"),
@@ -391,7 +407,7 @@ impl Kit {
             charge,
             channel: Some(channel),
             cumulative: claimed.checked_add(charge).expect("small"),
-            attribution: declared_attribution(None),
+            attribution: provisional_attribution(measure),
             legs,
             state: ReceiptState::Provisional,
         }
@@ -424,12 +440,64 @@ impl Kit {
     pub fn final_receipt(&self, provisional: &Receipt) -> Receipt {
         let call = self.economy().open_call(provisional.payer, provisional.call_id).expect("an open call");
         Receipt {
-            attribution: declared_attribution(Some(call)),
+            attribution: declared_attribution(call),
             legs: final_legs(call),
             state: ReceiptState::Final { index: call.record.index, leaf: call.record.leaf },
             time: self.now,
             ..provisional.clone()
         }
+    }
+
+    /// The final receipt of an open measured call, which sets `earned` atoms aside.
+    pub fn measured_receipt(&self, provisional: &Receipt, earned: u128) -> Receipt {
+        let call = self.economy().open_call(provisional.payer, provisional.call_id).expect("an open call");
+        let explained = WHOLE / 2;
+        let attribution = Attribution {
+            influence_root: Some(Hash::sha256("influence")),
+            explained,
+            residual: WHOLE - explained,
+            ..provisional.attribution.clone()
+        };
+        Receipt {
+            attribution,
+            legs: measured_legs(call, atoms(earned)).expect("no more than the part"),
+            state: ReceiptState::Final { index: call.record.index, leaf: call.record.leaf },
+            time: self.now,
+            ..provisional.clone()
+        }
+    }
+
+    /// What accounts have earned from the host, as leaves: sorted, with their root and their sum.
+    pub fn earned(rows: &[(u8, u128)]) -> (Vec<Earned>, Hash, Amount) {
+        let host = key(HOST).address();
+        let mut leaves: Vec<Earned> = rows
+            .iter()
+            .map(|(number, sum)| Earned { host, account: key(*number).address(), cumulative: atoms(*sum) })
+            .collect();
+        leaves.sort_by_key(|leaf| leaf.account);
+        let hashes: Vec<Hash> = leaves.iter().map(Earned::leaf).collect();
+        let total = Amount::checked_sum(leaves.iter().map(|leaf| leaf.cumulative)).expect("small");
+        (leaves, root(&hashes), total)
+    }
+
+    /// The command with which the host publishes an epoch of these.
+    pub fn publish_command(&mut self, epoch: u64, rows: &[(u8, u128)]) -> Command {
+        let (leaves, root, total) = Self::earned(rows);
+        let (head, receipts) = (self.head(HOST), self.receipts.len() as u64);
+        let count = leaves.len() as u64;
+        Command::PublishEarnings(PublishEarnings { head, epoch, root, count, total, receipts })
+    }
+
+    /// The command with which the account of `number` is paid what the epoch says, sent by anyone.
+    pub fn claim_command(&mut self, sender: u8, epoch: u64, rows: &[(u8, u128)], number: u8) -> Command {
+        let (leaves, _, _) = Self::earned(rows);
+        let account = key(number).address();
+        let at = leaves.iter().position(|leaf| leaf.account == account).expect("the account has earned");
+        let hashes: Vec<Hash> = leaves.iter().map(Earned::leaf).collect();
+        let (index, cumulative) = (at as u64, leaves[at].cumulative);
+        let path = inclusion_proof(&hashes, index).expect("a leaf of the tree");
+        let (head, host) = (self.head(sender), key(HOST).address());
+        Command::ClaimEarnings(ClaimEarnings { head, host, epoch, account, cumulative, index, path })
     }
 
     /// The command that finalizes a call with this receipt.

@@ -88,7 +88,10 @@ impl Verified {
             | Command::WithdrawFinish(_)
             | Command::RegisterListing(_)
             | Command::RegisterDatanet(_)
-            | Command::ReleaseVested(_) => {}
+            | Command::ReleaseVested(_)
+            | Command::CommitData(_)
+            | Command::PublishEarnings(_)
+            | Command::ClaimEarnings(_) => {}
         }
         Ok(Self { entry, digest, channels, receipt })
     }

@@ -170,12 +170,22 @@ codes! {
     CallNotHeld = 3019, "call.deposit_missing", 402, 5, Some("invalid_batch_settlement_evm_insufficient_balance"), "the channel or the voucher does not cover the first window; deposit, and sign for the first window";
 
     ListingNotFound = 4001, "listing.not_found", 404, 3, None, "no such listing; look for it with `agora model list`";
-    ListingTerms = 4002, "listing.bad_terms", 400, 2, None, "a listing has a name of 1 to 64 bytes, 1 to 16 hosts and at most 12 members over its datanets";
+    ListingTerms = 4002, "listing.bad_terms", 400, 2, None, "a listing has a name of 1 to 64 bytes, 1 to 16 hosts, and by declared weights 1 to 12 members over its datanets; a measured one names datanets and its method";
     DatanetNotFound = 4101, "datanet.not_found", 404, 3, None, "register the datanet first";
-    DatanetTerms = 4102, "datanet.bad_terms", 400, 2, None, "a datanet has a name of 1 to 64 bytes and 1 to 12 members with weights above zero, each once";
+    DatanetTerms = 4102, "datanet.bad_terms", 400, 2, None, "a datanet has a name of 1 to 64 bytes and at most 12 members with weights above zero, each once";
     DatanetVersion = 4103, "datanet.version_not_next", 409, 7, None, "versions follow one another; read the newest first";
     DatanetRecord = 4104, "datanet.record_mismatch", 400, 8, None, "the record does not say what its contributions do; get both anew from the owner";
-    ContributionInvalid = 4105, "datanet.bad_contribution", 400, 2, None, "a contribution names its datanet, a weight of 1 to 10000, a size, an SPDX licence id and a title";
+    ContributionInvalid = 4105, "datanet.bad_contribution", 400, 2, None, "a contribution does not fit its submission, or stands in the list already";
+    SubmissionInvalid = 4106, "datanet.bad_submission", 400, 2, None, "a submission names its network and datanet, 1 to 65536 items, a weight of 1 to 10000, an SPDX licence id and a title, under a commitment of its own";
+    ItemInvalid = 4107, "datanet.bad_item", 400, 2, None, "an item says something and has at most 524288 bytes; split it";
+    NotCommitted = 4108, "datanet.not_committed", 400, 8, None, "the data is not what was committed to; reveal what the batch was made of, with its own salts, for the account that committed";
+    PolicyInvalid = 4109, "datanet.bad_policy", 400, 2, None, "a policy names at most 32 curators, asks for no more of them than there are, and has a similarity of 500 to 1000 and sizes up to 524288";
+    ActInvalid = 4110, "datanet.bad_act", 400, 2, None, "a verdict or withdrawal names its network and datanet, a reason that fits, and one line as note";
+    DataInvalid = 4111, "datanet.bad_input", 400, 2, None, "the file cannot be read as items; see the lines that are named";
+    ItemRefused = 4112, "datanet.item_refused", 400, 2, None, "the datanet's policy refuses this item; see what was found in it";
+    DatanetEmpty = 4113, "datanet.empty_version", 409, 7, None, "no contribution is in; accept some, then make the version";
+    DatanetCommitted = 4150, "datanet.already_committed", 409, 7, None, "this account committed to these contributions in this datanet before; that commitment stands";
+    CommitmentInvalid = 4151, "datanet.bad_commitment", 400, 2, None, "a commitment has 1 to 65536 contributions, and its account a key";
 
     QuoteExpired = 4201, "quote.expired", 410, 6, None, "the quote ran out; ask for another";
     QuoteUsed = 4202, "quote.used", 409, 7, None, "a quote opens one call; ask for another";
@@ -183,6 +193,18 @@ codes! {
     QuoteTooMany = 4204, "quote.too_many_outstanding", 429, 6, None, "use or let run out the quotes you have; then ask again";
     QuoteMismatch = 4205, "quote.mismatch", 400, 8, None, "the quote is not the one that was given; send it unchanged";
     QuoteInvalid = 4206, "quote.invalid", 400, 2, None, "a quote lives 30 seconds at most, allows output, and can be priced";
+
+    AttributionSpec = 4301, "attribution.bad_spec", 400, 2, None, "the attribution spec breaks a bound, or its hash is not the one that was named; get it anew from the model's owner";
+    AttributionMatrix = 4302, "attribution.bad_matrix", 400, 8, None, "the matrix or its table of rows is malformed, or does not fit the spec; fetch both again";
+    AttributionEvidence = 4303, "attribution.bad_evidence", 400, 8, None, "the evidence of a final receipt breaks a bound; get it anew from the host";
+    AttributionMismatch = 4304, "attribution.mismatch", 400, 8, None, "recomputing gives another result than was stated; keep receipt and evidence, they show which of the two is wrong";
+    AttributionInput = 4305, "attribution.bad_input", 400, 2, None, "what is to be attributed breaks a bound; see the message";
+
+    EarningsEpoch = 4401, "earnings.epoch_not_next", 409, 7, None, "epochs follow one another, and a claim names the newest; read the host's distributor first";
+    EarningsTotal = 4402, "earnings.total_out_of_range", 409, 7, None, "a published total is not less than the one before, and not more than final receipts have set aside";
+    EarningsNotFound = 4403, "earnings.not_found", 404, 3, None, "this host has set nothing aside; see `agora earnings show`";
+    EarningsProof = 4404, "earnings.bad_proof", 400, 8, None, "the proof does not lead to the newest published root; ask the host for a new one";
+    EarningsClaimed = 4405, "earnings.nothing_to_claim", 409, 7, None, "everything that was published for this account is claimed already";
 
     StoreFenced = 5001, "store.fenced", 409, 7, None, "another writer appended to this log; stop this node, and run only one";
     StoreDamaged = 5002, "store.damaged", 500, 8, None, "what is on disk is not what was written; restore the data folder from a copy";
@@ -204,6 +226,7 @@ codes! {
     EngineFileMissing = 6010, "engine.file_not_found", 404, 3, None, "there is no such model file; fetch it with `agora model fetch`";
     EngineWrongHash = 6011, "engine.wrong_hash", 400, 8, None, "the file is not the one that was promised (SHA-256 differs); fetch it again";
     EngineTooLarge = 6012, "engine.too_large", 413, 2, None, "the file is over the engine's limits";
+    EngineNoDevice = 6013, "engine.no_device", 503, 1, None, "there is no such device, or its driver is missing; compute on the processor, or install the driver";
 
     AgentDenied = 7001, "agent.denied", 403, 4, None, "the agent's manifest does not grant this; grant it in agent.toml and deploy again";
     AgentOverBudget = 7002, "agent.over_budget", 402, 5, None, "the agent's budget does not cover it; raise the budget or wait";

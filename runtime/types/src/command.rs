@@ -1,11 +1,14 @@
 //! Everything that can be asked of the ledger: one struct per command, each signed in its own EIP-712 form.
 
 use minicbor::{Decode, Encode};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::authorization::Authorization;
 use crate::channel::ChannelConfig;
+use crate::earnings::Earned;
 use crate::key::{StatementKey, StatementSignature, WalletSignature};
+use crate::merkle::root_from_inclusion;
 use crate::{Address, Amount, CallId, ChannelId, CommandId, DatanetId, Hash, ListingId, Timestamp};
 
 /// Most bytes of a receipt inside a command.
@@ -14,6 +17,14 @@ pub const RECEIPT_SIZE_MAX: usize = 4096;
 pub const CLAIMS_MAX: usize = 100;
 /// Most members over all datanets of a listing: with host, owner, validators and platform they fit 16 legs.
 pub const MEMBERS_MAX: usize = 12;
+/// Longest name of an attribution method in bytes.
+pub const METHOD_SIZE_MAX: usize = 32;
+/// The method of listings without a measure; every view adds "declared, not measured".
+pub const DECLARED_WEIGHTS: &str = "declared-weights";
+/// Most contributions of one commitment.
+pub const COMMITTED_MAX: u32 = 65_536;
+/// Longest path of an inclusion proof.
+const PATH_MAX: usize = 64;
 /// Most hosts of a listing and datanets of a listing.
 pub const HOSTS_MAX: usize = 16;
 /// Longest name in bytes.
@@ -337,6 +348,18 @@ pub struct DatanetShare {
     pub weight: u32,
 }
 
+/// How the answers of a listing are attributed: measured, by a published spec.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
+#[cbor(map)]
+pub struct Measure {
+    /// Hash of the attribution spec, which every receipt repeats.
+    #[n(0)]
+    pub spec: Hash,
+    /// The method's name, 1 to 32 bytes, as receipts state it.
+    #[n(1)]
+    pub method: String,
+}
+
 /// Puts a listing's money terms on the ledger, or replaces them. The id is derived from signer and name.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
 #[cbor(map)]
@@ -365,6 +388,9 @@ pub struct RegisterListing {
     /// Hash of the signed listing in the catalog.
     #[n(7)]
     pub terms: Hash,
+    /// Present: contributors are paid by measured shares. Absent: by the weights that their datanets declare.
+    #[n(8)]
+    pub measure: Option<Measure>,
 }
 
 impl RegisterListing {
@@ -405,7 +431,7 @@ pub struct RegisterDatanet {
     /// Number of contributions.
     #[n(4)]
     pub tree_size: u64,
-    /// 1 to 12, in rising order of account, each once.
+    /// At most 12, in rising order of account, each once. None: only measured listings can name the datanet.
     #[n(5)]
     pub members: Vec<Member>,
 }
@@ -533,6 +559,91 @@ pub struct ReleaseVested {
     pub allocation: u32,
 }
 
+/// Says, before anybody sees them, that the signer has these contributions: whoever committed to a content first owns it.
+///
+/// It stands for ever, and its number among all says who was first; the signer's second one to the same root is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct CommitData {
+    /// Signer: the contributor's account, which is paid.
+    #[n(0)]
+    pub head: Head,
+    /// The datanet that they are meant for; it may be registered later.
+    #[n(1)]
+    pub datanet: DatanetId,
+    /// RFC 6962 root over the salted hashes of the contents, in the order of the submission.
+    #[n(2)]
+    pub root: Hash,
+    /// How many, 1 to 65,536.
+    #[n(3)]
+    pub count: u32,
+    /// SHA-256 of the licence id under which they are given.
+    #[n(4)]
+    pub licence: Hash,
+}
+
+/// Publishes what each contributor has earned from a host's calls so far: a Merkle root over [`crate::Earned`] leaves.
+///
+/// Amounts are cumulative: a newer epoch replaces the one before, and what was claimed is subtracted.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct PublishEarnings {
+    /// Signer: the host whose final receipts set the money aside.
+    #[n(0)]
+    pub head: Head,
+    /// 1 at first, then one more each time.
+    #[n(1)]
+    pub epoch: u64,
+    /// RFC 6962 root over the leaves, in rising order of account.
+    #[n(2)]
+    pub root: Hash,
+    /// Number of leaves.
+    #[n(3)]
+    pub count: u64,
+    /// Sum of the leaves: not less than before, and not more than was set aside.
+    #[n(4)]
+    pub total: Amount,
+    /// The receipt log's size up to which the final receipts of this host are counted.
+    #[n(5)]
+    pub receipts: u64,
+}
+
+/// Pays a contributor what a published root says, less what was claimed before. Anyone may sign; the money has one place
+/// to go.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct ClaimEarnings {
+    /// Signer: anyone.
+    #[n(0)]
+    pub head: Head,
+    /// Whose calls earned it.
+    #[n(1)]
+    pub host: Address,
+    /// The epoch whose root the proof leads to: the newest.
+    #[n(2)]
+    pub epoch: u64,
+    /// Who is paid.
+    #[n(3)]
+    pub account: Address,
+    /// All that the account has earned from this host so far.
+    #[n(4)]
+    pub cumulative: Amount,
+    /// Index of the leaf.
+    #[n(5)]
+    pub index: u64,
+    /// Inclusion proof of the leaf, at most 64 hashes.
+    #[n(6)]
+    pub path: Vec<Hash>,
+}
+
+impl ClaimEarnings {
+    /// True when the proof leads from the claimed leaf to a root over `count` leaves.
+    pub fn leads_to(&self, root: &Hash, count: u64) -> bool {
+        let leaf = Earned { host: self.host, account: self.account, cumulative: self.cumulative }.leaf();
+        self.path.len() <= PATH_MAX && root_from_inclusion(&leaf, self.index, count, &self.path) == Some(*root)
+    }
+}
+
 /// Any command. The numbers are the CBOR variant and the index into the gas table; they are never reused.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -574,10 +685,16 @@ pub enum Command {
     Hold(#[n(0)] Box<Hold>),
     #[n(17)]
     SettleHeld(#[n(0)] SettleHeld),
+    #[n(18)]
+    CommitData(#[n(0)] CommitData),
+    #[n(19)]
+    PublishEarnings(#[n(0)] PublishEarnings),
+    #[n(20)]
+    ClaimEarnings(#[n(0)] ClaimEarnings),
 }
 
 /// Number of command kinds; the length of the gas table.
-pub const KINDS: usize = 18;
+pub const KINDS: usize = 21;
 
 impl Command {
     /// The kind's number.
@@ -601,6 +718,9 @@ impl Command {
             Self::ReleaseVested(_) => 15,
             Self::Hold(_) => 16,
             Self::SettleHeld(_) => 17,
+            Self::CommitData(_) => 18,
+            Self::PublishEarnings(_) => 19,
+            Self::ClaimEarnings(_) => 20,
         }
     }
 
@@ -625,6 +745,9 @@ impl Command {
             "release_vested",
             "hold",
             "settle_held",
+            "commit_data",
+            "publish_earnings",
+            "claim_earnings",
         ];
         NAMES[self.kind() as usize]
     }
@@ -647,6 +770,9 @@ impl Command {
             Self::ReleaseVested(c) => Some(&c.head),
             Self::Hold(c) => Some(&c.head),
             Self::SettleHeld(c) => Some(&c.head),
+            Self::CommitData(c) => Some(&c.head),
+            Self::PublishEarnings(c) => Some(&c.head),
+            Self::ClaimEarnings(c) => Some(&c.head),
             Self::Deposit(_) | Self::Claim(_) | Self::Refund(_) => None,
         }
     }

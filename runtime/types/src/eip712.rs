@@ -73,7 +73,7 @@ mod own {
         struct WithdrawStart { address signer; uint128 id; uint64 expiresAt; bytes32 channelId; }
         struct WithdrawFinish { address signer; uint128 id; uint64 expiresAt; bytes32 channelId; }
         struct DatanetShare { bytes32 datanet; uint32 weight; }
-        struct RegisterListing { address signer; uint128 id; uint64 expiresAt; string name; address modelOwner; address[] hosts; DatanetShare[] datanets; bytes32 baseHash; bool hasAdapter; bytes32 adapterHash; bytes32 terms; }
+        struct RegisterListing { address signer; uint128 id; uint64 expiresAt; string name; address modelOwner; address[] hosts; DatanetShare[] datanets; bytes32 baseHash; bool hasAdapter; bytes32 adapterHash; bytes32 terms; bytes32 spec; string method; }
         struct Member { address account; uint32 weight; }
         struct RegisterDatanet { address signer; uint128 id; uint64 expiresAt; string name; uint32 version; bytes32 root; uint64 treeSize; Member[] members; }
         struct SettleCall { address signer; uint128 id; uint64 expiresAt; uint128 callId; bytes32 channelId; uint128 maxClaimable; uint128 charge; uint128 cumulative; bytes32 receiptHash; }
@@ -81,6 +81,9 @@ mod own {
         struct Hold { address signer; uint128 id; uint64 expiresAt; bytes32 authorization; uint32 timeoutSeconds; }
         struct SettleHeld { address signer; uint128 id; uint64 expiresAt; address payer; uint128 pendingId; uint128 callId; uint128 charge; bytes32 receiptHash; }
         struct ReleaseVested { address signer; uint128 id; uint64 expiresAt; uint32 allocation; }
+        struct CommitData { address signer; uint128 id; uint64 expiresAt; bytes32 datanet; bytes32 root; uint32 count; bytes32 licence; }
+        struct PublishEarnings { address signer; uint128 id; uint64 expiresAt; uint64 epoch; bytes32 root; uint64 count; uint128 total; uint64 receipts; }
+        struct ClaimEarnings { address signer; uint128 id; uint64 expiresAt; address host; uint64 epoch; address account; uint128 cumulative; uint64 index; bytes32[] path; }
         struct Submission { address submitter; bytes32 command; uint128 gasMax; }
     }
 }
@@ -290,6 +293,8 @@ pub fn command_digest(network: &Network, command: &c::Command) -> Hash {
                 hasAdapter: c.adapter_hash.is_some(),
                 adapterHash: b(c.adapter_hash.unwrap_or(Hash::ZERO).as_bytes()),
                 terms: b(c.terms.as_bytes()),
+                spec: b(c.measure.as_ref().map_or(Hash::ZERO, |measure| measure.spec).as_bytes()),
+                method: c.measure.as_ref().map_or_else(String::new, |measure| measure.method.clone()),
             }
         ),
         C::RegisterDatanet(c) => digest!(
@@ -324,6 +329,36 @@ pub fn command_digest(network: &Network, command: &c::Command) -> Hash {
         C::Hold(c) => digest!(
             c,
             Hold { authorization: b(c.authorization.digest(network).as_bytes()), timeoutSeconds: c.timeout_s }
+        ),
+        C::CommitData(c) => digest!(
+            c,
+            CommitData {
+                datanet: b(c.datanet.as_bytes()),
+                root: b(c.root.as_bytes()),
+                count: c.count,
+                licence: b(c.licence.as_bytes()),
+            }
+        ),
+        C::PublishEarnings(c) => digest!(
+            c,
+            PublishEarnings {
+                epoch: c.epoch,
+                root: b(c.root.as_bytes()),
+                count: c.count,
+                total: c.total.atoms(),
+                receipts: c.receipts,
+            }
+        ),
+        C::ClaimEarnings(c) => digest!(
+            c,
+            ClaimEarnings {
+                host: a(&c.host),
+                epoch: c.epoch,
+                account: a(&c.account),
+                cumulative: c.cumulative.atoms(),
+                index: c.index,
+                path: c.path.iter().map(|hash| b(hash.as_bytes())).collect(),
+            }
         ),
         C::SettleHeld(c) => digest!(
             c,

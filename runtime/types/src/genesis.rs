@@ -86,7 +86,7 @@ impl Default for Parameters {
         Self {
             split: Split::default(),
             gas_price: Amount::ZERO,
-            gas_table: vec![1, 1, 1, 2, 1, 2, 4, 1, 2, 1, 1, 4, 4, 8, 4, 1, 2, 8],
+            gas_table: vec![1, 1, 1, 2, 1, 2, 4, 1, 2, 1, 1, 4, 4, 8, 4, 1, 2, 8, 2, 2, 2],
             command_window_s: 600,
             authorization_window_s: 3_600,
             suspense_s: 3_600,

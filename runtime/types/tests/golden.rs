@@ -47,7 +47,7 @@ fn batch() -> Batch {
         time: Timestamp::from_nanos(1_700_000_001_000_000_000),
         prev: genesis().hash(),
         body_hash: Hash::sha256(&body),
-        count: 18,
+        count: 21,
         body_size: u32::try_from(body.len()).unwrap(),
         state_root: Hash::ZERO,
         state_root_seq: 0,

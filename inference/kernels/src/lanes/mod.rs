@@ -25,6 +25,8 @@ pub(crate) trait Lanes: Copy {
     const COUNT: usize;
     /// Rows of activations that one pass over a tile of weights serves.
     const ROWS: usize;
+    /// Rows and vectors across of the piece of a dense product that stays in registers (`dense/piece.rs`).
+    const PIECE: (usize, usize);
     /// Two sixteen-bit words per lane.
     type Words: Copy;
     /// A whole number of 32 bits per lane.
@@ -59,4 +61,15 @@ pub(crate) trait Lanes: Copy {
     fn add(self, a: Self::Numbers, b: Self::Numbers) -> Self::Numbers;
     /// Product.
     fn mul(self, a: Self::Numbers, b: Self::Numbers) -> Self::Numbers;
+    /// `a * b + c`, rounded once. Training alone uses it.
+    fn fuse(self, a: Self::Numbers, b: Self::Numbers, c: Self::Numbers) -> Self::Numbers;
+    /// Turns a square around.
+    #[inline(always)]
+    fn turn(self, from: &[[f32; TILE]; TILE], to: &mut [[f32; TILE]; TILE]) {
+        for (row, to) in to.iter_mut().enumerate() {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = from[row];
+            }
+        }
+    }
 }

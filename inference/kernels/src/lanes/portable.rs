@@ -11,6 +11,7 @@ pub(crate) struct Portable;
 impl Lanes for Portable {
     const COUNT: usize = TILE;
     const ROWS: usize = 4;
+    const PIECE: (usize, usize) = (4, 1);
     type Words = [u16; 2 * TILE];
     type Sums = [i32; TILE];
     type Numbers = [f32; TILE];
@@ -71,5 +72,9 @@ impl Lanes for Portable {
     #[inline(always)]
     fn mul(self, a: Self::Numbers, b: Self::Numbers) -> Self::Numbers {
         std::array::from_fn(|lane| a[lane] * b[lane])
+    }
+    #[inline(always)]
+    fn fuse(self, a: Self::Numbers, b: Self::Numbers, c: Self::Numbers) -> Self::Numbers {
+        std::array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane]))
     }
 }

@@ -1,11 +1,11 @@
-//! AVX2 with half-precision conversion, and AVX-512 with VNNI.
+//! AVX2 with half-precision conversion and fused products, and AVX-512 with VNNI.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
 
 use super::{Lanes, Line, TILE};
 
-/// Proof that the processor has AVX2 and F16C.
+/// Proof that the processor has AVX2, F16C and FMA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Avx2(());
 
@@ -15,7 +15,9 @@ pub(crate) struct Avx512(());
 
 impl Avx2 {
     pub(crate) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c")).then_some(Self(()))
+        let has =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") && is_x86_feature_detected!("fma");
+        has.then_some(Self(()))
     }
 }
 
@@ -53,6 +55,7 @@ macro_rules! place {
 impl Lanes for Avx2 {
     const COUNT: usize = 8;
     const ROWS: usize = 4;
+    const PIECE: (usize, usize) = (6, 2);
     type Words = __m256i;
     type Sums = __m256i;
     type Numbers = __m256;
@@ -89,12 +92,14 @@ impl Lanes for Avx2 {
         fn splat(number: f32) -> __m256 = _mm256_set1_ps(number);
         fn add(a: __m256, b: __m256) -> __m256 = _mm256_add_ps(a, b);
         fn mul(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps(a, b);
+        fn fuse(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
     }
 }
 
 impl Lanes for Avx512 {
     const COUNT: usize = 16;
     const ROWS: usize = 8;
+    const PIECE: (usize, usize) = (12, 2);
     type Words = __m512i;
     type Sums = __m512i;
     type Numbers = __m512;
@@ -130,5 +135,6 @@ impl Lanes for Avx512 {
         fn splat(number: f32) -> __m512 = _mm512_set1_ps(number);
         fn add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps(a, b);
         fn mul(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps(a, b);
+        fn fuse(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
     }
 }

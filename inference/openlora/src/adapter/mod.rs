@@ -4,6 +4,7 @@ mod export;
 mod peft;
 mod registry;
 mod safetensors;
+mod tuned;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -15,7 +16,10 @@ use agora_types::Hash;
 
 use crate::model::{Role, place};
 
+pub(crate) use export::write;
+pub(crate) use peft::read_tuned;
 pub(crate) use registry::{Found, Registry, Ticket};
+pub use tuned::Tuned;
 
 /// A loaded adapter. Nothing in it changes; rows hold it while they use it.
 #[derive(Debug)]

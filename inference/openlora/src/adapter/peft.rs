@@ -13,8 +13,8 @@ use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Adapter;
 use super::safetensors::{self, Tensor};
+use super::{Adapter, Tuned};
 use crate::failure::{bad_adapter, quoted};
 use crate::model::{Role, Shape, Turns};
 
@@ -63,6 +63,13 @@ enum Targets {
 }
 
 impl Config {
+    fn parse(bytes: &[u8]) -> Result<Self, EngineError> {
+        let bad = |error: serde_json::Error| bad_adapter(format!("adapter_config.json: {error}"));
+        let read: Self = serde_json::from_slice(bytes).map_err(bad)?;
+        read.check()?;
+        Ok(read)
+    }
+
     fn check(&self) -> Result<(), EngineError> {
         let empty = |value: &Value| match value {
             Value::Null => true,
@@ -185,9 +192,7 @@ impl Adapter {
         if name.is_empty() || name.len() > NAME_SIZE_MAX || name.starts_with('.') || !name.bytes().all(plain) {
             return Err(bad_adapter(format!("the name {}; 1 to 64 of A-Z a-z 0-9 . _ -", quoted(name))));
         }
-        let read: Config =
-            serde_json::from_slice(config).map_err(|error| bad_adapter(format!("adapter_config.json: {error}")))?;
-        read.check()?;
+        let read = Config::parse(config)?;
         let changes = changes(shape, &read, weights)?;
         let mut hash = Hash::stream();
         for piece in [b"agora/adapter/v1".as_slice(), config, weights] {
@@ -218,7 +223,24 @@ fn file(folder: &Path, name: &str, size_max: u64) -> Result<Vec<u8>, EngineError
     Ok(bytes)
 }
 
+/// Reads and checks the adapter in `folder`, as plain numbers.
+pub(crate) fn read_tuned(shape: &Shape, folder: &Path) -> Result<Vec<Tuned>, EngineError> {
+    let config = file(folder, "adapter_config.json", CONFIG_SIZE_MAX)?;
+    let weights = file(folder, "adapter_model.safetensors", WEIGHTS_SIZE_MAX)?;
+    tuned(shape, &Config::parse(&config)?, &weights)
+}
+
 fn changes(shape: &Shape, config: &Config, weights: &[u8]) -> Result<BTreeMap<(usize, Role), Change>, EngineError> {
+    let tuned = tuned(shape, config, weights)?;
+    let change = |tuned: Tuned| {
+        let bad = |error| bad_adapter(format!("{} of layer {}: {error}", tuned.role.peft().1, tuned.layer));
+        let change = Change::new(tuned.rank, &tuned.a, &tuned.b, tuned.scale).map_err(bad)?;
+        Ok(((tuned.layer, tuned.role), change))
+    };
+    tuned.into_iter().map(change).collect()
+}
+
+fn tuned(shape: &Shape, config: &Config, weights: &[u8]) -> Result<Vec<Tuned>, EngineError> {
     let modules = Modules::new(config)?;
     let mut halves: BTreeMap<(usize, Role), [Option<Tensor<'_>>; 2]> = BTreeMap::new();
     for (name, tensor) in safetensors::read(weights)? {
@@ -233,7 +255,7 @@ fn changes(shape: &Shape, config: &Config, weights: &[u8]) -> Result<BTreeMap<(u
     if halves.is_empty() {
         return Err(bad_adapter("no tensors"));
     }
-    let mut changes = BTreeMap::new();
+    let mut all = Vec::new();
     for ((layer, role), halves) in halves {
         let what = format!("{} of layer {layer}", role.peft().1);
         let [Some(a), Some(b)] = halves else {
@@ -257,10 +279,9 @@ fn changes(shape: &Shape, config: &Config, weights: &[u8]) -> Result<BTreeMap<(u
                 turned[at * rows + row] = *number;
             }
         }
-        let change = Change::new(rank, &a, &turned, scale);
-        changes.insert((layer, role), change.map_err(|error| bad_adapter(format!("{what}: {error}")))?);
+        all.push(Tuned { layer, role, rank, scale, a, b: turned });
     }
-    Ok(changes)
+    Ok(all)
 }
 
 /// A module's name in the model that PEFT wraps.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use agora_inference_api::{Ending, EngineError, Likelihood, Likelihoods, Piece, Request};
+use agora_inference_api::{Answer, Ending, EngineError, Likelihood, Likelihoods, Piece, Request};
 use agora_kernels::{PAGE, Page, Pool};
 use agora_types::{Code, Hash, Usage};
 
@@ -18,7 +18,7 @@ use crate::adapter::{Adapter, Found, Ticket};
 use crate::constrain::Constraint;
 use crate::model::{Cache, Model, Part, Stage};
 use crate::sampling::{Sampler, Scratch, nats};
-use crate::text::{Answer, Text};
+use crate::text::Text;
 
 /// The share of a new measurement in a running mean.
 const FRESH: f64 = 0.05;

@@ -20,14 +20,14 @@ const SIZE_MAX: u64 = 64 << 30;
 
 /// A base model as its files give it.
 pub(crate) struct Base {
-    pub(super) name: String,
+    pub(crate) name: String,
     pub(crate) model: Model,
     pub(crate) text: Text,
-    pub(super) hash: Hash,
+    pub(crate) hash: Hash,
 }
 
 /// A model's file and its size.
-pub(super) fn open(path: &Path) -> Result<(BufReader<File>, u64), EngineError> {
+pub(crate) fn open(path: &Path) -> Result<(BufReader<File>, u64), EngineError> {
     let missing =
         |error: std::io::Error| EngineError::new(Code::EngineFileMissing, format!("{}: {error}", path.display()));
     let file = File::open(path).map_err(missing)?;
@@ -66,7 +66,7 @@ fn gguf(reader: &mut Reader<'_>, settings: &Settings) -> Result<(String, Model, 
 }
 
 /// Reads a folder of Hugging Face's form.
-pub(super) fn folder(
+pub(crate) fn folder(
     path: &Path,
     expected: Option<Hash>,
     settings: &Settings,

@@ -224,6 +224,11 @@ impl OpenLora {
         Ok(logits.chunks(shape.vocabulary).map(<[f32]>::to_vec).collect())
     }
 
+    /// What [`OpenLora::weights`] is made of.
+    pub(crate) fn shared(&self) -> (Arc<Model>, Arc<Text>, BaseInfo) {
+        (Arc::clone(&self.model), Arc::clone(&self.text), self.base.clone())
+    }
+
     /// The beginning of an answer by the request's schema, if it has one.
     fn constraint(&self, request: &Request) -> Result<Option<Constraint>, EngineError> {
         let Some(schema) = &request.schema else { return Ok(None) };
@@ -242,7 +247,7 @@ impl OpenLora {
 fn open(device: Device) -> Result<Option<Arc<dyn cuda::Device>>, EngineError> {
     let Device::Cuda(number) = device else { return Ok(None) };
     let refused = |error: DeviceError| match error {
-        DeviceError::Absent(_) => EngineError::new(Code::EngineUnsupported, error.to_string()),
+        DeviceError::Absent(_) => EngineError::new(Code::EngineNoDevice, error.to_string()),
         DeviceError::Memory(_) | DeviceError::Failed { .. } => failed(error),
     };
     Ok(Some(Arc::new(Cuda::open(number).map_err(refused)?)))

@@ -16,22 +16,24 @@ use crate::gguf::{Format, Reader, Rewrite, Tensor};
 
 /// One layer.
 #[derive(Debug)]
-pub(crate) struct Layer {
-    pub(crate) attention_norm: Vec<f32>,
-    pub(crate) inner_norm: Vec<f32>,
+pub struct Layer {
+    /// Of the state before attention.
+    pub attention_norm: Vec<f32>,
+    /// Of the state before the feed-forward part.
+    pub inner_norm: Vec<f32>,
     /// Of what attention gives, and the feed-forward part.
-    pub(crate) after_norms: Option<[Vec<f32>; 2]>,
+    pub after_norms: Option<[Vec<f32>; 2]>,
     /// Of each head of a query, and of a key.
-    pub(crate) head_norms: Option<[Vec<f32>; 2]>,
+    pub head_norms: Option<[Vec<f32>; 2]>,
     /// Of queries, keys and values.
-    pub(crate) biases: Option<[Vec<f32>; 3]>,
+    pub biases: Option<[Vec<f32>; 3]>,
     /// In the order of [`Role::ALL`].
     matrices: [Matrix; 7],
 }
 
 impl Layer {
     /// Its matrix of this role.
-    pub(crate) fn matrix(&self, role: Role) -> &Matrix {
+    pub fn matrix(&self, role: Role) -> &Matrix {
         &self.matrices[role as usize]
     }
 }

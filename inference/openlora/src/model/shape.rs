@@ -17,48 +17,58 @@ const STRETCH_MAX: f64 = 1_024.0;
 
 /// The shape of a model.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Shape {
-    pub(crate) layers: usize,
+pub struct Shape {
+    /// Layers.
+    pub layers: usize,
     /// Numbers of a token's state.
-    pub(crate) width: usize,
+    pub width: usize,
     /// Numbers inside the feed-forward part.
-    pub(crate) inner: usize,
-    pub(crate) heads: usize,
-    pub(crate) key_heads: usize,
-    pub(crate) head_size: usize,
-    pub(crate) vocabulary: usize,
-    pub(crate) epsilon: f32,
-    pub(crate) rope_base: f64,
+    pub inner: usize,
+    /// Heads of a query.
+    pub heads: usize,
+    /// Heads of keys and values; as many queries' heads share each.
+    pub key_heads: usize,
+    /// Numbers of a head.
+    pub head_size: usize,
+    /// Tokens.
+    pub vocabulary: usize,
+    /// Added to the mean square where a norm divides by its root.
+    pub epsilon: f32,
+    /// Base of the angles.
+    pub rope_base: f64,
     /// Most positions.
-    pub(crate) context: usize,
-    pub(crate) family: Family,
+    pub context: usize,
+    /// What the family does its own way.
+    pub family: Family,
 }
 
 /// What sets the families apart beside their sides.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Family {
+pub struct Family {
     /// Queries, keys and values have a bias: `attn_q.bias` and so on.
-    pub(crate) biases: bool,
+    pub biases: bool,
     /// Each head of a query and a key is normalised before it is turned: `attn_q_norm` and `attn_k_norm`.
-    pub(crate) head_norms: bool,
+    pub head_norms: bool,
     /// What attention and the feed-forward part give is normalised before it is added: `post_attention_norm` and
     /// `post_ffw_norm`.
-    pub(crate) after_norms: bool,
-    pub(crate) turns: Turns,
-    pub(crate) gate: Gate,
+    pub after_norms: bool,
+    /// Which numbers of a head turn together.
+    pub turns: Turns,
+    /// What the gate of the feed-forward part does.
+    pub gate: Gate,
     /// Some layers look back only so far.
-    pub(crate) window: Option<Window>,
+    pub window: Option<Window>,
     /// Positions are divided by this where a layer sees all.
-    pub(crate) stretch: f64,
+    pub stretch: f64,
     /// A token's state begins as its row of the embedding times this.
-    pub(crate) embedding_scale: f32,
+    pub embedding_scale: f32,
     /// A query's product with a key is multiplied by this.
-    pub(crate) score_scale: f32,
+    pub score_scale: f32,
 }
 
 /// Which numbers of a head turn together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turns {
+pub enum Turns {
     /// Neighbours. The file's rows of queries and keys are permuted so.
     Pairs,
     /// One of each half.
@@ -67,7 +77,8 @@ pub(crate) enum Turns {
 
 /// What the gate of the feed-forward part does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gate {
+pub enum Gate {
+    /// x / (1 + e^-x).
     Silu,
     /// By tanh.
     Gelu,
@@ -75,38 +86,44 @@ pub(crate) enum Gate {
 
 /// Layers that look back only so far.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Window {
+pub struct Window {
     /// Positions that a token sees, its own among them.
-    pub(crate) positions: usize,
+    pub positions: usize,
     /// The last layer of so many sees all.
-    pub(crate) period: usize,
+    pub period: usize,
     /// Base of the angles where a layer does not see all; these are not stretched.
-    pub(crate) rope_base: f64,
+    pub rope_base: f64,
 }
 
 impl Window {
     /// Whether the layer sees all positions.
-    pub(crate) fn sees_all(&self, layer: usize) -> bool {
+    pub fn sees_all(&self, layer: usize) -> bool {
         layer % self.period == self.period - 1
     }
 }
 
 /// One of the seven matrices of a layer that an adapter may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
+pub enum Role {
+    /// From the state to queries.
     Query,
+    /// From the state to keys.
     Key,
+    /// From the state to values.
     Value,
+    /// From what attention gives back to the state.
     Output,
+    /// From the state to the gate.
     Gate,
+    /// From the state to what the gate lets through.
     Up,
+    /// Back to the state.
     Down,
 }
 
 impl Role {
     /// All, in the order in which a layer uses them.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
+    pub const ALL: [Self; 7] = [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
 
     /// Its name in a GGUF.
     pub(crate) fn gguf(self) -> &'static str {
@@ -122,7 +139,7 @@ impl Role {
     }
 
     /// Its name in PEFT, and the module that it is in.
-    pub(crate) fn peft(self) -> (&'static str, &'static str) {
+    pub fn peft(self) -> (&'static str, &'static str) {
         match self {
             Self::Query => ("self_attn", "q_proj"),
             Self::Key => ("self_attn", "k_proj"),
@@ -135,7 +152,7 @@ impl Role {
     }
 
     /// Its outputs and inputs.
-    pub(crate) fn sides(self, shape: &Shape) -> (usize, usize) {
+    pub fn sides(self, shape: &Shape) -> (usize, usize) {
         match self {
             Self::Query => (shape.query_width(), shape.width),
             Self::Key | Self::Value => (shape.key_width(), shape.width),
@@ -148,12 +165,12 @@ impl Role {
 
 impl Shape {
     /// Numbers of all query heads.
-    pub(crate) fn query_width(&self) -> usize {
+    pub fn query_width(&self) -> usize {
         self.heads * self.head_size
     }
 
     /// Numbers of all key heads.
-    pub(crate) fn key_width(&self) -> usize {
+    pub fn key_width(&self) -> usize {
         self.key_heads * self.head_size
     }
 

@@ -1,6 +1,5 @@
 //! From conversations to tokens and back: the tokenizer and chat template that come with the model.
 
-mod answer;
 mod bpe;
 mod merge;
 mod names;
@@ -18,7 +17,6 @@ use agora_types::{Code, Hash};
 use crate::failure::{bad_model, quoted, unsupported};
 use crate::gguf::Header;
 
-pub(crate) use answer::Answer;
 use bpe::Bpe;
 use names::Names;
 use sentence::{Order, Sentence};
@@ -228,6 +226,20 @@ impl Text {
             return Err(EngineError::new(Code::EngineBadRequest, "the rendered prompt is empty"));
         }
         Ok(tokens)
+    }
+
+    /// The token with which the template ends the last turn, which has an answer; none if it has no such token.
+    pub(crate) fn end_of_turn(&self, answered: &Request) -> Result<Option<u32>, EngineError> {
+        let pieces = self.template.render(&answered.messages, answered.thinks())?;
+        let behind = pieces.iter().rev().map_while(|piece| match piece {
+            Piece::Template(text) => Some(text),
+            Piece::Message(_) => None,
+        });
+        let mut end = None;
+        for text in Vec::from_iter(behind).into_iter().rev() {
+            self.specials.cut(text, |_, token| end = end.or(token.filter(|token| self.is_end(*token))));
+        }
+        Ok(end.or_else(|| self.ends.first().copied()))
     }
 
     /// The template's own text: special tokens stand for themselves. What is not special collects in `plain`, so that it

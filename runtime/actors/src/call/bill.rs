@@ -1,13 +1,13 @@
 //! The two receipts of a call, and the two commands that put them on the ledger.
 
 use agora_economy::ports::ledger::{ListingTerms, Payment};
-use agora_economy::{PendingState, declared_attribution, final_legs, settle_legs};
+use agora_economy::{PendingState, declared_attribution, final_legs, provisional_attribution, settle_legs};
 use agora_receipts::receipt::commit;
 use agora_receipts::{Kind, Receipt, State};
 use agora_types::authorization::Single;
 use agora_types::batch::Entry;
 use agora_types::command::{Command, FinalizeCall, Hold, SettleCall, SettleHeld, VoidTransfer};
-use agora_types::{Address, CallId, Code, Signed};
+use agora_types::{Address, CallId, Code, Hash, Signed};
 
 use super::sale::{Phase, Sale};
 use super::seller::Seller;
@@ -20,7 +20,7 @@ const ATTEMPTS: usize = 3;
 const HOLD_S: u32 = 900;
 
 /// Commits one entry; repeats it while nobody knows whether it happened.
-async fn commit_surely(seller: &Seller, entry: &Entry) -> Result<(), CallError> {
+pub(super) async fn commit_surely(seller: &Seller, entry: &Entry) -> Result<(), CallError> {
     let mut last = None;
     for _ in 0..ATTEMPTS {
         match seller.ledger().commit_one(entry.clone()).await {
@@ -41,6 +41,11 @@ async fn commit_surely(seller: &Seller, entry: &Entry) -> Result<(), CallError> 
 pub(super) async fn first_receipt(seller: &Seller, payer: Address, call: CallId) -> Result<Option<Vec<u8>>, CallError> {
     let Some(record) = seller.ledger().call(payer, call).await? else { return Ok(None) };
     Ok(seller.ledger().receipt(record.index).await?)
+}
+
+/// The attribution spec that a receipt names.
+pub(super) fn spec(receipt: &[u8]) -> Option<Hash> {
+    Signed::<Receipt>::from_bytes(receipt).ok()?.payload().spec_hash
 }
 
 /// Signs the provisional receipt, unless one is signed already, and settles the call with it.
@@ -147,7 +152,7 @@ fn provisional(seller: &Seller, sale: &Sale, terms: &ListingTerms, host_seq: u64
         base_hash: Some(terms.record.base_hash),
         adapter_hash: terms.record.adapter_hash,
         tokenizer_hash: Some(seller.engine().base().tokenizer_hash),
-        spec_hash: None,
+        spec_hash: terms.record.measure.as_ref().map(|measure| measure.spec),
         datanets: terms.datanets.clone(),
         request_commit: quote.request_commit,
         response_commit: commit(&record.salt, &sale.response()),
@@ -157,7 +162,7 @@ fn provisional(seller: &Seller, sale: &Sale, terms: &ListingTerms, host_seq: u64
         charge,
         channel: record.single.is_none().then(|| sale.channel_id(seller)),
         cumulative: sale.spent_at(&usage),
-        attribution: declared_attribution(None),
+        attribution: provisional_attribution(terms.record.measure.as_ref()),
         legs: settle_legs(split, charge, terms.record.model_owner, seller.account()),
         state: State::Provisional,
     }
@@ -199,7 +204,7 @@ pub(super) async fn finalize(seller: &Seller, sale: &Sale) -> Result<(), CallErr
     let first = first.ok_or_else(|| CallError::new(Code::StoreDamaged, "the provisional receipt is not in the log"))?;
     let last = Receipt {
         time: seller.now(),
-        attribution: declared_attribution(Some(&call)),
+        attribution: declared_attribution(&call),
         legs: final_legs(&call),
         state: State::Final { index: call.record.index, leaf: call.record.leaf },
         ..first.payload().clone()

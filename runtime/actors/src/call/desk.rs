@@ -3,7 +3,7 @@
 use agora_catalog::{Listing, QUOTE_LIFE_MAX_S, Quote, Readiness, TokenCaps};
 use agora_economy::ports::bus::ask::{CountAsk, Counted, QuoteAsk, RefundAsk};
 use agora_economy::ports::bus::frame::Open;
-use agora_inference_api::Request;
+use agora_inference_api::{Engine, HIDDEN_LEAST, Request};
 use agora_receipts::receipt::commit;
 use agora_types::batch::Entry;
 use agora_types::command::{Command, Refund};
@@ -40,16 +40,17 @@ impl Seller {
         {
             return Err(CallError::new(Code::EngineUnknownAdapter, adapter.to_string()));
         }
-        let input = engine.count(&request)?;
-        let room = listing.context_max.min(engine.base().context_max).saturating_sub(input);
-        let output = request.output_max.min(listing.output_max).min(room);
-        if output == 0 {
-            return Err(CallError::new(Code::EngineContext, format!("the prompt has {input} tokens")));
+        if let Some(measure) = &listing.measure
+            && !self.parts.attributor.as_ref().is_some_and(|attributor| attributor.knows(&measure.spec))
+        {
+            return Err(CallError::new(Code::ListingTerms, "this host cannot measure what the listing promises"));
         }
-        // Thoughts share the listing's bound and the context with the answer, which comes first.
-        let thoughts = listing.output_max.min(room).saturating_sub(output);
-        let hidden = if request.thinks() { request.hidden_max.min(thoughts) } else { 0 };
-        Ok((signed, Counted { input, output, hidden }))
+        let mut counted = fit(engine, listing, &request)?;
+        if request.thinks() && counted.hidden < HIDDEN_LEAST {
+            // No thought fits, so the call will run without, and its prompt is another.
+            counted = fit(engine, listing, &Request { hidden_max: 0, ..request })?;
+        }
+        Ok((signed, counted))
     }
 
     /// Answers a question for a price with a signed quote, bound to payer, request and listing.
@@ -143,6 +144,20 @@ impl Seller {
         self.ledger().commit_one(entry).await?;
         Ok(amount)
     }
+}
+
+/// The tokens of a request, and those that the listing and the model's context leave for its answer.
+fn fit(engine: &dyn Engine, listing: &Listing, request: &Request) -> Result<Counted, CallError> {
+    let input = engine.count(request)?;
+    let room = listing.context_max.min(engine.base().context_max).saturating_sub(input);
+    let output = request.output_max.min(listing.output_max).min(room);
+    if output == 0 {
+        return Err(CallError::new(Code::EngineContext, format!("the prompt has {input} tokens")));
+    }
+    // Thoughts share the listing's bound and the context with the answer, which comes first.
+    let thoughts = listing.output_max.min(room).saturating_sub(output);
+    let hidden = if request.thinks() { request.hidden_max.min(thoughts) } else { 0 };
+    Ok(Counted { input, output, hidden })
 }
 
 fn read(bytes: &[u8]) -> Result<Request, CallError> {

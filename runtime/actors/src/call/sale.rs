@@ -113,6 +113,8 @@ pub(crate) struct Sale {
 /// First byte of a head row's key and of a chunk's: heads stand together, so that all of them are read without the chunks.
 const HEAD: u8 = b'h';
 const CHUNK: u8 = b'c';
+/// First byte of the key of a request that is kept to be measured.
+const REQUEST: u8 = b'q';
 
 fn key(kind: u8, payer: &Address, call: &CallId) -> Vec<u8> {
     [&[kind], payer.as_bytes().as_slice(), call.as_bytes()].concat()
@@ -133,6 +135,7 @@ impl Sale {
         open: &Open,
         quote: Quote,
         request: &Request,
+        is_measured: bool,
     ) -> Result<Self, CallError> {
         let (config, network) = (&open.channel, seller.network());
         let id = config.id(&network);
@@ -205,8 +208,17 @@ impl Sale {
         if let Some(single) = &open.single {
             bill::hold(seller, single).await?;
         }
-        seller.parts.journal.commit(vec![sale.head_row()]).await?;
+        let mut writes = vec![sale.head_row()];
+        if is_measured {
+            writes.push(Write { table: Table::Seller, key: sale.request_key(), value: Some(request.to_bytes()) });
+        }
+        seller.parts.journal.commit(writes).await?;
         Ok(sale)
+    }
+
+    /// The request, where it was kept to be measured.
+    pub(super) async fn request(&self, seller: &Seller) -> Result<Option<Vec<u8>>, CallError> {
+        Ok(seller.parts.journal.get(Table::Seller, self.request_key()).await?)
     }
 
     /// The sale as it stands on disk.
@@ -343,11 +355,12 @@ impl Sale {
         Ok(receipt)
     }
 
-    /// Marks the sale as done.
-    pub(crate) async fn close(&mut self, seller: &Seller) -> Result<(), CallError> {
+    /// Marks the sale as done, together with what its end leaves to do.
+    pub(crate) async fn close(&mut self, seller: &Seller, left: Option<Write>) -> Result<(), CallError> {
         let Phase::Signed(receipt) = &self.record.phase else { return Ok(()) };
         self.record.phase = Phase::Closed { receipt: receipt.clone(), at: seller.now() };
-        Ok(seller.parts.journal.commit(vec![self.head_row()]).await?)
+        let writes = [self.head_row(), self.gone(self.request_key())].into_iter().chain(left);
+        Ok(seller.parts.journal.commit(writes.collect()).await?)
     }
 
     /// Ends a sale that delivered nothing: what was held for it is the payer's again, and every row goes.
@@ -363,6 +376,7 @@ impl Sale {
         let numbers = (0..self.rows.len()).filter_map(|number| u32::try_from(number).ok());
         let keys = numbers.chain(self.dropped.iter().copied()).map(|number| self.chunk_key(number));
         let mut writes: Vec<Write> = keys.map(|key| self.gone(key)).collect();
+        writes.push(self.gone(self.request_key()));
         // The head goes last: a sale without its head would leave chunks behind.
         writes.push(self.gone(key(HEAD, &self.payer, &self.call)));
         for group in writes.chunks(WRITES_MAX) {
@@ -373,6 +387,10 @@ impl Sale {
 
     fn head_row(&self) -> Write {
         Write { table: Table::Seller, key: key(HEAD, &self.payer, &self.call), value: Some(self.record.to_bytes()) }
+    }
+
+    fn request_key(&self) -> Vec<u8> {
+        key(REQUEST, &self.payer, &self.call)
     }
 
     fn chunk_key(&self, number: u32) -> Vec<u8> {

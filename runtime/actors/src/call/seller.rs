@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agora_catalog::{Listing, Quotes};
+use agora_economy::ports::attribution::Attributor;
 use agora_economy::ports::bus::{Bus, ask};
 use agora_economy::ports::ledger::Ledger;
 use agora_economy::ports::state::{Journal, Table, Write};
@@ -42,6 +43,8 @@ pub struct SellerParts {
     pub clock: Arc<dyn Clock>,
     /// Ids.
     pub random: Arc<dyn Random>,
+    /// Measures the answers of listings that name an attribution spec; without one, they are not quoted.
+    pub attributor: Option<Arc<dyn Attributor>>,
 }
 
 /// A host that sells answers. Shared by all its calls.
@@ -52,6 +55,8 @@ pub struct Seller {
     busy: Mutex<BTreeMap<ChannelId, CallId>>,
     /// The number that the next receipt carries; held while it is written down.
     next_seq: futures::lock::Mutex<u64>,
+    /// Held while calls are measured, or their earnings published.
+    pub(super) measuring: futures::lock::Mutex<()>,
 }
 
 /// A channel's turn: while it lives, no other call runs on the channel.
@@ -85,6 +90,7 @@ impl Seller {
             quotes: Mutex::new(Quotes::new(QUOTES_PER_PAYER, QUOTES_MAX)),
             busy: Mutex::default(),
             next_seq: futures::lock::Mutex::new(next_seq),
+            measuring: futures::lock::Mutex::default(),
         })
     }
 
@@ -106,6 +112,11 @@ impl Seller {
     /// The engine.
     pub fn engine(&self) -> &dyn Engine {
         self.parts.engine.as_ref()
+    }
+
+    /// True where listings that name an attribution spec may be served.
+    pub(crate) fn measures(&self) -> bool {
+        self.parts.attributor.is_some()
     }
 
     /// Calls that run now.

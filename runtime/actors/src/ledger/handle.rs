@@ -5,7 +5,7 @@ use std::time::Duration;
 use agora_channels::Channel;
 use agora_economy::ports::ledger::{Ledger, LedgerFailure, ListingTerms, Payment, Pending};
 use agora_economy::ports::log::{Index, LogFault, Row, call_key, payment_key};
-use agora_economy::{CallRecord, Economy, HeldPayment, KeyRecord, OpenCall, PaymentRecord, Verified};
+use agora_economy::{CallRecord, Distributor, Economy, HeldPayment, KeyRecord, OpenCall, PaymentRecord, Verified};
 use agora_receipts::receipt::DatanetRef;
 use agora_types::batch::{Batch, Entry};
 use agora_types::command::PublicKey;
@@ -201,6 +201,14 @@ impl Ledger for LedgerHandle {
         Box::pin(
             self.query(move |economy| economy.state().channels.unsettled.get(&receiver).copied().unwrap_or_default()),
         )
+    }
+
+    fn distributor(&self, host: Address) -> Pending<'_, Option<Distributor>> {
+        Box::pin(self.query(move |economy| economy.distributor(&host).copied()))
+    }
+
+    fn claimed(&self, host: Address, account: Address) -> Pending<'_, Amount> {
+        Box::pin(self.query(move |economy| economy.claimed(host, account)))
     }
 
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>> {

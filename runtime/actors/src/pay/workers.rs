@@ -11,7 +11,7 @@ use agora_economy::ports::ledger::Ledger;
 use agora_economy::ports::log::READ_ROWS_MAX;
 use agora_economy::ports::pay::{Admission, Answered, Done, Kept, Pending, PricedRequest, ReceiptRef, Work, Workers};
 use agora_economy::ports::state::{Journal, Table, Write};
-use agora_economy::{declared_attribution, final_legs, service_legs};
+use agora_economy::{declared_attribution, final_legs, provisional_attribution, service_legs};
 use agora_receipts::receipt::{LIST_MAX, commit};
 use agora_receipts::{Kind, Receipt, State};
 use agora_sandbox_api::{PaymentScheme, ServeRequest, ServeResponse};
@@ -481,7 +481,7 @@ impl Inner {
             charge,
             channel,
             cumulative,
-            attribution: declared_attribution(None),
+            attribution: provisional_attribution(None),
             legs: service_legs(charge, account),
             state: State::Provisional,
         };
@@ -579,7 +579,7 @@ impl Inner {
         if let Some(open) = self.parts.ledger.open_call(said.payer, said.call_id).await? {
             let last = Receipt {
                 time: self.parts.clock.now(),
-                attribution: declared_attribution(Some(&open)),
+                attribution: declared_attribution(&open),
                 legs: final_legs(&open),
                 state: State::Final { index: open.record.index, leaf: open.record.leaf },
                 ..said.clone()

@@ -148,10 +148,13 @@ async fn a_call_that_is_opened_again_gets_the_same_receipt_and_moves_nothing() {
 async fn hidden_tokens_are_promised_charged_and_receipted_apart() {
     let folder = founded();
     let world = World::open(folder.path(), Fuse::new(None, false), 0).await;
-    for (call, hidden_max, cap) in [(7, 150, 150), (8, 1, 0), (9, 5_000, 1_024 - 100)] {
-        let ask = Request { hidden_max, ..Request::ask("who owns it", 100) };
+    // The last one leaves no room for a thought: it is quoted, and runs, as one that does not think.
+    let cases = [(7, 100, 150, 150), (8, 100, 1, 0), (9, 100, 5_000, 1_024 - 100), (10, 1_023, 5_000, 0)];
+    for (call, output, hidden_max, cap) in cases {
+        let ask = Request { hidden_max, ..Request::ask("who owns it", output) };
         let quoted = world.buyer.quote(&payer(), &world.listing, &ask).await.unwrap();
-        assert_eq!((quoted.quote.caps.output, quoted.quote.caps.hidden), (100, cap), "together the listing's longest");
+        let caps = quoted.quote.caps;
+        assert_eq!((caps.output, caps.hidden), (output, cap), "together the listing's longest");
         let mut purchase = Purchase::open(&world.buyer, payer(), CallId::new([call; 16]), &quoted).await.unwrap();
         let mut text = String::new();
         let receipt = loop {
@@ -163,7 +166,7 @@ async fn hidden_tokens_are_promised_charged_and_receipted_apart() {
         purchase.finish(Vec::new()).await.unwrap();
         assert_eq!(text, FakeEngine::answer(&ask).concat(), "nothing of the thoughts is shown");
         let said = receipt.payload();
-        assert_eq!((said.usage.output, said.usage.hidden), (100, cap));
+        assert_eq!((said.usage.input, said.usage.output, said.usage.hidden), (caps.input, output, cap));
         assert_eq!(said.decoding.map(|decoding| decoding.hidden_max), Some(cap));
         assert_eq!(Some(said.charge), prices().charge(&said.usage));
     }

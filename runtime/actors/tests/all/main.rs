@@ -14,6 +14,7 @@ mod fetch_paid;
 mod formats;
 mod ledger;
 mod log;
+mod measure;
 mod models;
 mod node;
 mod overload;

@@ -127,6 +127,8 @@ impl House {
                 account: key(HOST).into(),
                 receipt_key: Kit::host_signer().into(),
                 grace_s: 60,
+                attributor: None,
+                epoch_s: 600,
             }),
             agents: Some(AgentParts {
                 blobs: Arc::new(FolderBlobs::open(&folder.join("blobs")).unwrap()),
@@ -278,8 +280,12 @@ async fn a_host_settles_what_a_crash_cut_off_for_what_was_acknowledged_once_the_
 
     let mut world = World::open(folder.path(), Fuse::new(None, false), 1).await;
     world.silence().await;
-    let settings =
-        HostSettings { parts: world.parts.clone(), directory: Arc::clone(&world.buyer.directory), grace_s: 0 };
+    let settings = HostSettings {
+        parts: world.parts.clone(),
+        directory: Arc::clone(&world.buyer.directory),
+        grace_s: 0,
+        epoch_s: 600,
+    };
     let host = HostActor::spawn(settings);
     let settled = async {
         while world.receipts() < 2 {

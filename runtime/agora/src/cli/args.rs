@@ -73,6 +73,9 @@ pub enum Command {
     /// Recount and read the ledger
     #[command(subcommand)]
     Ledger(Ledger),
+    /// What contributors have earned where shares are measured
+    #[command(subcommand)]
+    Earnings(EarningsCommand),
     /// Who may charge through this node's facilitator, and API keys with a budget
     #[command(subcommand)]
     Payment(PaymentCommand),
@@ -195,6 +198,25 @@ pub enum Wallet {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+/// `agora earnings`.
+#[derive(Debug, Subcommand)]
+pub enum EarningsCommand {
+    /// Show what contributors have earned of this node's calls
+    Show {
+        /// A wallet's name or an address; absent: everybody
+        #[arg(value_name = "NAME|ADDRESS")]
+        account: Option<String>,
+    },
+    /// Pay a contributor what is published and not claimed yet
+    Claim {
+        /// A wallet's name or an address
+        #[arg(value_name = "NAME|ADDRESS", default_value = "main")]
+        account: String,
+    },
+    /// Publish what is earned now, without waiting for the epoch's end
+    Publish,
 }
 
 /// `agora agent`.

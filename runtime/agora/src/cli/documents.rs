@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::control::{
-    AgentLine, AgentStatus, AgentStep, AgentStopped, AgentView, Agents, ApiKeyRemoved, ApiKeyView, ApiKeys, Secret,
-    SellerView, Sellers, Stopping,
+    AgentLine, AgentStatus, AgentStep, AgentStopped, AgentView, Agents, ApiKeyRemoved, ApiKeyView, ApiKeys, Earnings,
+    EarningsClaimed, Secret, SellerView, Sellers, Stopping,
 };
 
 /// An account.
@@ -302,6 +302,36 @@ impl Document for ApiKeys {
         };
         let rows: Vec<[String; 4]> = self.keys.iter().map(row).collect();
         text::table(out, style, ["KEY", "BUDGET", "USED", "ACCOUNT"], &rows)
+    }
+}
+
+impl Document for Earnings {
+    const TYPE: &'static str = "agora/earnings/v1";
+
+    fn text(&self, out: &mut dyn Write, style: &Style) -> io::Result<()> {
+        writeln!(out, "earnings of the calls of host {}", self.host)?;
+        writeln!(out, "  set aside  {}", text::amount(self.funded))?;
+        writeln!(out, "  published  {} in epoch {}", text::amount(self.published), self.epoch)?;
+        writeln!(out, "  claimed    {}", text::amount(self.claimed))?;
+        for row in &self.accounts {
+            let open = row.earned.checked_sub(row.claimed).unwrap_or_default();
+            let note =
+                if open.is_zero() { "all claimed".to_owned() } else { format!("{} to claim", text::amount(open)) };
+            writeln!(out, "  {}  {}, {}", row.account, text::amount(row.earned), style.faint(&note))?;
+        }
+        match self.count.checked_sub(self.accounts.len() as u64) {
+            None | Some(0) => Ok(()),
+            Some(more) => writeln!(out, "  and {more} more; name an account to see it"),
+        }
+    }
+}
+
+impl Document for EarningsClaimed {
+    const TYPE: &'static str = "agora/earnings-claimed/v1";
+
+    fn text(&self, out: &mut dyn Write, _: &Style) -> io::Result<()> {
+        writeln!(out, "{} was paid {}", self.account, text::amount(self.amount))?;
+        writeln!(out, "  earned in all  {}, by epoch {}", text::amount(self.earned), self.epoch)
     }
 }
 

@@ -42,6 +42,8 @@ pub struct AuditReport {
     pub suspense: Amount,
     /// In the commons pot.
     pub commons: Amount,
+    /// Set aside by measured shares and not claimed.
+    pub earnings: Amount,
     /// Channels that ever were.
     pub channels: u64,
     /// Leaves of the receipt log.
@@ -72,6 +74,7 @@ impl From<Report> for AuditReport {
             unsettled: report.unsettled,
             suspense: report.suspense,
             commons: report.commons,
+            earnings: report.earnings,
             channels: report.channels,
             receipts: report.receipts,
             receipts_root: report.receipts_root,
@@ -97,6 +100,7 @@ impl Document for AuditReport {
         writeln!(out, "  unsettled  {}", text::amount(self.unsettled))?;
         writeln!(out, "  suspense   {} of contributors", text::amount(self.suspense))?;
         writeln!(out, "  commons    {}", text::amount(self.commons))?;
+        writeln!(out, "  earnings   {} not claimed", text::amount(self.earnings))?;
         writeln!(out, "  calls      {}, {} final, {} lapsed", self.calls, self.finalized, self.lapsed)?;
         writeln!(out, "  receipts   {} under {}", self.receipts, self.receipts_root)
     }

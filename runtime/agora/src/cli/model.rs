@@ -218,6 +218,7 @@ pub async fn publish(context: &Context, service: &dyn Service, wanted: Wanted) -
         context_max,
         output_max: (context_max / 2).max(1),
         time: System.now(),
+        measure: None,
     };
     listing.check().map_err(|code| Failure::new(code, "the listing"))?;
     let signed = Signed::sign(listing.clone(), &signer);

@@ -8,7 +8,10 @@ use super::ledger::{AuditReport, LogBatch};
 use super::model::{ModelList, Published};
 use super::receipt::{Call, Export, Exported, ReceiptList};
 use super::verify::VerdictDocument;
-use crate::control::{AgentLine, AgentStep, AgentStopped, Agents, ApiKeyRemoved, ApiKeys, Secret, Sellers, Stopping};
+use crate::control::{
+    AgentLine, AgentStep, AgentStopped, Agents, ApiKeyRemoved, ApiKeys, Earnings, EarningsClaimed, Secret, Sellers,
+    Stopping,
+};
 
 /// The types that commands write, with the shell's.
 pub fn registry() -> Registry {
@@ -27,6 +30,8 @@ pub fn registry() -> Registry {
         .with::<Sellers>()
         .with::<ApiKeys>()
         .with::<ApiKeyRemoved>()
+        .with::<Earnings>()
+        .with::<EarningsClaimed>()
         .with::<Published>()
         .with::<NetworkList>()
         .with::<ModelList>()

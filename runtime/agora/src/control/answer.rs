@@ -423,3 +423,46 @@ pub struct ApiKeyRemoved {
     /// Given back in all.
     pub returned: Amount,
 }
+
+/// What contributors have earned of a host's measured calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Earnings {
+    /// The host.
+    pub host: Address,
+    /// The newest published epoch; 0 before the first.
+    pub epoch: u64,
+    /// Set aside by final receipts.
+    pub funded: Amount,
+    /// Of that, published: can be claimed.
+    pub published: Amount,
+    /// Of that, paid out.
+    pub claimed: Amount,
+    /// Accounts with earnings, at most 1,000.
+    pub accounts: Vec<EarnedView>,
+    /// How many accounts there are.
+    pub count: u64,
+}
+
+/// What one account has earned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EarnedView {
+    /// Who.
+    pub account: Address,
+    /// Since the first call, as published.
+    pub earned: Amount,
+    /// Of that, paid out.
+    pub claimed: Amount,
+}
+
+/// Earnings that were paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EarningsClaimed {
+    /// Who was paid.
+    pub account: Address,
+    /// How much, now.
+    pub amount: Amount,
+    /// Since the first call.
+    pub earned: Amount,
+    /// The epoch that proves it.
+    pub epoch: u64,
+}

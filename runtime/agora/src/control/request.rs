@@ -97,6 +97,19 @@ pub enum Request {
         /// Who gets what is left.
         to: Address,
     },
+    /// What contributors have earned of this node's measured calls, by the newest published epoch:
+    /// [`Earnings`](super::Earnings).
+    Earnings {
+        /// Of this account only; absent: of all.
+        account: Option<Address>,
+    },
+    /// Publishes what is earned and not published yet, without waiting for the epoch's end: [`Earnings`](super::Earnings).
+    EarningsPublish,
+    /// Pays an account what is published and not claimed yet: [`EarningsClaimed`](super::EarningsClaimed).
+    EarningsClaim {
+        /// Who is paid.
+        account: Address,
+    },
     /// Models that this node serves: [`Models`](super::Models).
     Models,
     /// Deploys an agent, or the next version of one: [`Deployed`](super::Deployed). The agent has an account of its own,

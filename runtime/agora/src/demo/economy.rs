@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use agora_actors::clock::{Clock as _, fresh_head};
 use agora_catalog::{DatanetPart, Listing, ListingHost};
-use agora_datanets::{Contribution, ContributionKind, DatanetVersion, KindWeights, Terms};
+use agora_datanets::similar::Clusters;
+use agora_datanets::{
+    Batch, Contribution, ContributionKind, DatanetVersion, Draft, Item, KindWeights, Policy, Position, Submission,
+    Terms, licence_hash,
+};
 use agora_economy::ports::ledger::Ledger;
 use agora_inference_api::BaseInfo;
 use agora_shell::keystore::KeyStore;
 use agora_shell::{Failure, Outcome};
 use agora_types::batch::Entry;
-use agora_types::command::{Command, Head, Transfer};
+use agora_types::command::{Command, CommitData, Head, Transfer};
 use agora_types::key::{StatementSigner, WalletKey};
-use agora_types::{Address, Amount, DatanetId, Hash, ListingId, Prices, Signed};
+use agora_types::{Address, Amount, Code, DatanetId, Hash, ListingId, Prices, Signed};
 
 use crate::control::{Account, Request, Service};
 use crate::node::network::{MAIN, refused};
@@ -23,6 +27,8 @@ pub(super) const WALLET: &str = "demo";
 /// Owns datanet and listing.
 const OWNER: &str = "owner";
 const DATANET: &str = "sea-notes";
+/// Of the notes.
+const LICENCE: &str = "CC-BY-4.0";
 const LISTING: &str = "smollm2-sea";
 
 /// A contribution to the demo's datanet: by whom, how heavy its owner declares it, and the text itself.
@@ -94,26 +100,15 @@ impl Economy {
         let owner = wallet(OWNER)?;
         let mut people = vec![("owner".to_owned(), owner.address()), ("host".to_owned(), running.host().0)];
         let datanet = DatanetId::derive(&owner.address(), DATANET);
-        let mut contributions = Vec::new();
+        let mut contributors = Vec::new();
         for note in &NOTES {
-            let account = wallet(note.name)?.address();
-            people.push((note.name.to_owned(), account));
-            contributions.push(contribution(running, datanet, note, account, &signer(note.name)?));
+            let contributor = wallet(note.name)?;
+            people.push((note.name.to_owned(), contributor.address()));
+            contributors.push((note, contributor, signer(note.name)?));
         }
         let known = running.handles().ledger.query(move |economy| economy.datanet(&datanet).is_some()).await;
         if !known.map_err(|error| refused(error.into()))? {
-            let terms = Terms {
-                network: running.genesis().chain_id,
-                owner: owner.address(),
-                name: DATANET.to_owned(),
-                title: "Notes about the sea".to_owned(),
-                description: "Three short notes, for the demo.".to_owned(),
-                licence: "CC-BY-4.0".to_owned(),
-                terms_hash: None,
-                kind_weights: KindWeights::default(),
-            };
-            let version = DatanetVersion::new(terms, 1, &contributions, System.now());
-            let version = version.map_err(|code| Failure::new(code, "the demo's datanet"))?;
+            let version = first_version(running, owner.address(), &contributors).await?;
             commit(running, Command::RegisterDatanet(version.registration(head(owner.address()))), &owner).await?;
         }
         let listing = listing(running, model, &owner, datanet);
@@ -159,27 +154,61 @@ async fn registered(running: &Running, id: ListingId) -> Outcome<Option<Signed<L
     running.handles().directory.get(id).await.map_err(refused)
 }
 
-fn contribution(
+/// The datanet of the notes, each a submission of its own by one of `contributors`, who commits to it on the ledger first.
+async fn first_version(
     running: &Running,
-    datanet: DatanetId,
-    note: &Note,
-    contributor: Address,
-    key: &StatementSigner,
-) -> Signed<Contribution> {
-    let contribution = Contribution {
+    owner: Address,
+    contributors: &[(&Note, WalletKey, StatementSigner)],
+) -> Outcome<DatanetVersion> {
+    let bad = |code| Failure::new(code, "the demo's datanet");
+    let terms = Terms {
         network: running.genesis().chain_id,
-        datanet,
-        contributor,
-        kind: note.kind,
-        weight: note.weight,
-        content_hash: Hash::sha256(note.text),
-        size_bytes: note.text.len() as u64,
-        licence: "CC-BY-4.0".to_owned(),
-        time: System.now(),
-        title: note.title.to_owned(),
-        withdrawn: false,
+        owner,
+        name: DATANET.to_owned(),
+        title: "Notes about the sea".to_owned(),
+        description: "Three short notes, for the demo.".to_owned(),
+        licence: LICENCE.to_owned(),
+        terms_hash: None,
+        kind_weights: KindWeights::default(),
     };
-    Signed::sign(contribution, key)
+    let (network, datanet) = (terms.network, terms.id());
+    let mut draft = Draft::new(terms, Policy::default()).map_err(bad)?;
+    for (note, wallet, key) in contributors {
+        let contributor = wallet.address();
+        // Secret as the key is, and the same whenever the demo runs.
+        let secret = Hash::sha256_of(&[b"agora/demo-batch/v1", key.to_bytes().as_slice(), note.title.as_bytes()]);
+        let mut batch = Batch::new(contributor, *secret.as_bytes());
+        let reveal = batch.add(Item::Text(note.text.to_owned())).map_err(bad)?;
+        let (content_hash, size_bytes) = reveal.content(&contributor).map_err(bad)?;
+        let (root, count) = (batch.root(), batch.count());
+        let committed =
+            || running.handles().ledger.query(move |economy| economy.commitment(datanet, contributor, root).copied());
+        if committed().await.map_err(|error| refused(error.into()))?.is_none() {
+            let (head, licence) = (head(contributor), licence_hash(LICENCE));
+            commit(running, Command::CommitData(CommitData { head, datanet, root, count, licence }), wallet).await?;
+        }
+        let record = committed().await.map_err(|error| refused(error.into()))?;
+        let seq = record.ok_or_else(|| bad(Code::CommitmentInvalid))?.number;
+        let submission = Submission {
+            network,
+            datanet,
+            contributor,
+            kind: note.kind,
+            weight: note.weight,
+            licence: LICENCE.to_owned(),
+            title: note.title.to_owned(),
+            root,
+            count,
+            time: System.now(),
+        };
+        let submission = Signed::sign(submission, key);
+        draft.submit(seq, &submission).map_err(bad)?;
+        let position = Position { seq, index: 0 };
+        let contribution = Contribution { position, submission: submission.hash(), content_hash, size_bytes };
+        draft.list(&contribution).map_err(bad)?;
+    }
+    let clusters = Clusters::none(draft.len());
+    Ok(draft.version(1, &clusters, System.now()).map_err(bad)?.0)
 }
 
 fn listing(running: &Running, model: &BaseInfo, owner: &WalletKey, datanet: DatanetId) -> Listing {
@@ -206,5 +235,6 @@ fn listing(running: &Running, model: &BaseInfo, owner: &WalletKey, datanet: Data
         context_max: model.context_max.min(2_048),
         output_max: 512,
         time: System.now(),
+        measure: None,
     }
 }

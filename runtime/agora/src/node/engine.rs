@@ -127,9 +127,7 @@ pub(super) fn advise(failure: Failure) -> Failure {
         Code::EngineBadModel | Code::EngineWrongHash => {
             failure.advise("the file is damaged or another one: remove it, then fetch it with `agora model fetch`")
         }
-        Code::EngineUnsupported if failure.what.starts_with("no CUDA device") => {
-            failure.advise("install NVIDIA's driver, or compute on the processor: --device cpu")
-        }
+        Code::EngineNoDevice => failure.advise("install NVIDIA's driver, or compute on the processor: --device cpu"),
         _ => failure,
     }
 }

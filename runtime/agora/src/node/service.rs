@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use agora_actors::agent::{self, AgentsHandle};
+use agora_actors::call;
 use agora_actors::node::Handles;
 use agora_catalog::Listing;
 use agora_economy::ports::ledger::Ledger as _;
@@ -29,8 +30,8 @@ use super::network::refused;
 use super::shops::Shops;
 use super::view;
 use crate::control::{
-    Account, AgentLogs, AgentStopped, Agents, Committed, Deployed, Listings, LogPage, Models, ReceiptPage, ReceiptRow,
-    Request, Service, Status, Steps, Stopping,
+    Account, AgentLogs, AgentStopped, Agents, Committed, Deployed, EarnedView, Earnings, EarningsClaimed, Listings,
+    LogPage, Models, ReceiptPage, ReceiptRow, Request, Service, Status, Steps, Stopping,
 };
 
 /// Entries of one commit.
@@ -113,6 +114,33 @@ impl NodeService {
             host_key: self.host.1,
             checkpoint_key: verifier_key(genesis.chain_id, genesis.checkpoint_key).to_string(),
         })
+    }
+
+    async fn seller(&self) -> Answered<Arc<call::Seller>> {
+        let host = self.handles.host.as_ref();
+        let host = host
+            .ok_or_else(|| failed(Code::NodeNotRunning, "no node serves here; start one with `agora up`".to_owned()))?;
+        Ok(host.seller().await.map_err(refused)?)
+    }
+
+    async fn earnings(&self, account: Option<Address>) -> Answered<Earnings> {
+        let seller = self.seller().await?;
+        let host = seller.account();
+        let known = self.handles.ledger.distributor(host).await?.unwrap_or_default();
+        let proven = if known.epoch == 0 {
+            std::collections::BTreeMap::new()
+        } else {
+            call::earned(&seller, account).await.map_err(refused)?
+        };
+        let count = proven.len() as u64;
+        let view = |(account, proof): (Address, call::Proven)| EarnedView {
+            account,
+            earned: proof.cumulative,
+            claimed: proof.claimed,
+        };
+        let accounts = proven.into_iter().map(view).take(PAGE_MAX as usize).collect();
+        let (epoch, funded, published, claimed) = (known.epoch, known.funded, known.published, known.claimed);
+        Ok(Earnings { host, epoch, funded, published, claimed, accounts, count })
     }
 
     async fn commit(&self, entries: Vec<String>) -> Answered<Committed> {
@@ -288,6 +316,16 @@ impl NodeService {
             Request::ApiKeyAdd { name, budget } => json(&self.shops()?.add_key(name, budget).await?)?,
             Request::ApiKeys => json(&self.shops()?.keys().await?)?,
             Request::ApiKeyRemove { name, to } => json(&self.shops()?.remove_key(name, to).await?)?,
+            Request::Earnings { account } => json(&self.earnings(account).await?)?,
+            Request::EarningsPublish => {
+                call::publish_earnings(&*self.seller().await?).await.map_err(refused)?;
+                json(&self.earnings(None).await?)?
+            }
+            Request::EarningsClaim { account } => {
+                let paid = call::claim_earnings(&*self.seller().await?, account).await.map_err(refused)?;
+                let (amount, proof) = paid;
+                json(&EarningsClaimed { account, amount, earned: proof.cumulative, epoch: proof.epoch })?
+            }
             Request::Models => {
                 let models = self.engine.as_deref().map_or_else(Vec::new, view::models);
                 json(&Models { models })?

@@ -216,6 +216,23 @@ impl FakeNode {
             Request::ApiKeyRemove { name, .. } => {
                 json(ApiKeyRemoved { name, refunded: Amount::ZERO, returned: Amount::ZERO })
             }
+            Request::Earnings { .. } | Request::EarningsPublish => json(Earnings {
+                host: host_address(),
+                epoch: 2,
+                funded: Amount::from_open(3),
+                published: Amount::from_open(2),
+                claimed: Amount::from_open(1),
+                accounts: vec![EarnedView {
+                    account: main_address(),
+                    earned: Amount::from_open(2),
+                    claimed: Amount::from_open(1),
+                }],
+                count: 1,
+            }),
+            Request::EarningsClaim { account } => {
+                let (amount, earned) = (Amount::from_open(1), Amount::from_open(2));
+                json(EarningsClaimed { account, amount, earned, epoch: 2 })
+            }
             Request::Publish { .. } => json(Listings { listings: vec![Self::offered()] }),
             Request::Models => json(Models {
                 models: vec![ModelView {

@@ -11,7 +11,7 @@ use agora_types::genesis::Parameters;
 use agora_types::key::StatementKey;
 use agora_types::{Address, Amount, CallId, ChannelId, Code, Hash, ListingId};
 
-use crate::{CallRecord, HeldPayment, KeyRecord, ListingRecord, OpenCall, PaymentRecord};
+use crate::{CallRecord, Distributor, HeldPayment, KeyRecord, ListingRecord, OpenCall, PaymentRecord};
 
 /// An answer that is still on its way.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, LedgerFailure>> + Send + 'a>>;
@@ -93,6 +93,12 @@ pub trait Ledger: Send + Sync {
 
     /// What claims gathered for a receiver and nobody settled yet.
     fn unsettled(&self, receiver: Address) -> Pending<'_, Amount>;
+
+    /// What a host has set aside for contributors whose shares are measured.
+    fn distributor(&self, host: Address) -> Pending<'_, Option<Distributor>>;
+
+    /// What an account has claimed of a host's earnings.
+    fn claimed(&self, host: Address, account: Address) -> Pending<'_, Amount>;
 
     /// A leaf of the receipt log.
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>>;

@@ -1,6 +1,7 @@
 //! The ports: what the economy asks of the world, as traits in our own types. Backends hang behind them;
 //! [`memory`] keeps log and state in memory, for simulation and tests.
 
+pub mod attribution;
 pub mod bus;
 pub mod http;
 pub mod ledger;

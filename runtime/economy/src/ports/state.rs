@@ -45,6 +45,9 @@ pub enum Table {
     ApiKeys = 11,
     /// What was signed for answers over HTTP: purchases by `p` ‖ payer ‖ id, channels by `c` ‖ payer ‖ channel.
     Spent = 12,
+    /// What a host measures: jobs by `j` ‖ payer ‖ call, evidence by `e` ‖ payer ‖ call, earnings by `t` ‖ account, the
+    /// published ones by `p` ‖ epoch ‖ number, and how far it is by `n`.
+    Attribution = 13,
 }
 
 /// One change of a table.

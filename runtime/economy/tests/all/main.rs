@@ -6,6 +6,7 @@
 mod admission;
 mod calls;
 mod cddl;
+mod earnings;
 mod export;
 mod frames;
 mod holds;

@@ -3,7 +3,7 @@
 //!
 //! `AGORA_SEED=<number>` runs one history; a failure prints the seed of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agora_economy::testkit::{CONTRIBUTORS, FOUNDER, HOST, Kit, OPERATOR, OWNER, PAYER, SESSION, atoms, key};
 use agora_receipts::Receipt;
@@ -88,7 +88,23 @@ struct Recount {
     ids: BTreeMap<(Address, CommandId), (u64, bool)>,
     vested: u128,
     start: u64,
+    earnings: Earnings,
+    committed: BTreeSet<(Address, Hash)>,
 }
+
+/// What the host's measured calls set aside, and every list that was ever made of it, by its root.
+#[derive(Default)]
+struct Earnings {
+    funded: u128,
+    epoch: u64,
+    root: Hash32,
+    count: usize,
+    published: u128,
+    paid: BTreeMap<Address, u128>,
+    lists: BTreeMap<Hash32, Vec<(Address, u128)>>,
+}
+
+type Hash32 = [u8; 32];
 
 fn pot(name: &str) -> Address {
     Address::system(name)
@@ -320,6 +336,14 @@ impl Recount {
                 let Some(call) = self.calls.get_mut(&c.call_id) else { return false };
                 call.finished = Some(Some(c.receipt.clone()));
                 let part = call.part;
+                let receipt = Signed::<Receipt>::from_bytes(&c.receipt).unwrap();
+                if receipt.payload().spec_hash.is_some() {
+                    let legs = receipt.payload().legs.iter().filter(|leg| leg.account == pot("earnings"));
+                    let earned: u128 = legs.map(|leg| leg.amount.atoms()).sum();
+                    self.earnings.funded += earned;
+                    self.gain(pot("commons"), part - earned);
+                    return true;
+                }
                 let mut members: Vec<(Address, u128)> =
                     CONTRIBUTORS.iter().zip([5, 3, 2]).map(|(n, w)| (key(*n).address(), w)).collect();
                 members.sort();
@@ -336,6 +360,35 @@ impl Recount {
                 self.vested = vested;
                 self.gain(c.head.signer, due);
                 due > 0
+            }
+            Command::CommitData(c) => (1..=65_536).contains(&c.count) && self.committed.insert((c.head.signer, c.root)),
+            Command::PublishEarnings(c) => {
+                let (earnings, total) = (&mut self.earnings, c.total.atoms());
+                let count = usize::try_from(c.count).unwrap();
+                let fits = (earnings.published..=earnings.funded).contains(&total) && count >= earnings.count.max(1);
+                if earnings.funded == 0 || c.epoch != earnings.epoch + 1 || !fits {
+                    return false;
+                }
+                (earnings.epoch, earnings.root, earnings.count) = (c.epoch, *c.root.as_bytes(), count);
+                earnings.published = total;
+                true
+            }
+            Command::ClaimEarnings(c) => {
+                let earnings = &mut self.earnings;
+                let Some(list) = earnings.lists.get(&earnings.root) else { return false };
+                let leaf = usize::try_from(c.index).ok().and_then(|at| list.get(at));
+                let (before, sum) = (earnings.paid.get(&c.account).copied().unwrap_or(0), c.cumulative.atoms());
+                // A proof from another list with the same leaf leads elsewhere.
+                let leads = c.leads_to(&Hash::new(earnings.root), list.len() as u64);
+                if c.epoch != earnings.epoch || leaf != Some(&(c.account, sum)) || !leads || sum <= before {
+                    return false;
+                }
+                if earnings.paid.values().sum::<u128>() + sum - before > earnings.published {
+                    return false;
+                }
+                earnings.paid.insert(c.account, sum);
+                self.gain(c.account, sum - before);
+                true
             }
             Command::RegisterKey(_)
             | Command::RevokeKey(_)
@@ -372,6 +425,7 @@ impl Recount {
         all.insert(pot("unsettled"), self.unsettled);
         let open = self.calls.values().filter(|call| call.finished.is_none());
         all.insert(pot("suspense"), open.map(|call| call.part).sum());
+        all.insert(pot("earnings"), self.earnings.funded - self.earnings.paid.values().sum::<u128>());
         all.insert(pot("vesting"), 500 * OPEN - self.vested);
         all
     }
@@ -385,6 +439,10 @@ struct History {
     sent: Vec<Entry>,
     open: Vec<Receipt>,
     singles: BTreeMap<u8, Authorization>,
+    /// What the host's next list says that contributors have earned.
+    rows: Vec<(u8, u128)>,
+    /// The newest list that was sent, and its epoch.
+    newest: (u64, Vec<(u8, u128)>),
     salts: u64,
     calls: u128,
 }
@@ -393,13 +451,19 @@ impl History {
     fn begin(seed: u64) -> Self {
         let mut kit = Kit::default();
         kit.register();
+        // Every other history's shares are measured.
+        if seed.is_multiple_of(2) {
+            let measured = kit.register_measured();
+            kit.submit(OWNER, measured).unwrap();
+        }
         let mut recount = Recount { start: kit.genesis.time.as_nanos(), ..Recount::default() };
         for (number, open) in [(OPERATOR, 1_000), (PAYER, 1_000), (OWNER, 10)] {
             recount.gain(key(number).address(), open * OPEN);
         }
         let dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let singles = BTreeMap::new();
-        Self { kit, recount, dice, sent: vec![], open: vec![], singles, salts: 0, calls: 0 }
+        let (rows, newest) = (CONTRIBUTORS.map(|number| (number, 0)).to_vec(), (0, vec![]));
+        Self { kit, recount, dice, sent: vec![], open: vec![], singles, rows, newest, salts: 0, calls: 0 }
     }
 
     fn shop(&self) -> ChannelConfig {
@@ -529,13 +593,59 @@ impl History {
         let provisional = self.open.get(at)?.clone();
         self.kit.economy().open_call(provisional.payer, provisional.call_id)?;
         self.open.swap_remove(at);
-        let receipt = self.kit.final_receipt(&provisional);
+        let receipt = if provisional.spec_hash.is_some() {
+            let call = self.kit.economy().open_call(provisional.payer, provisional.call_id)?;
+            let part = call.contributor_part.atoms();
+            let earned = part / 8 * u128::from(self.dice.roll(9));
+            self.kit.measured_receipt(&provisional, earned)
+        } else {
+            self.kit.final_receipt(&provisional)
+        };
         let command = self.kit.finalize_command(&receipt);
         Some(self.kit.sign(HOST, command))
     }
 
+    /// Now and then the host says more than there is, or less than before.
+    fn publish(&mut self) -> Entry {
+        let said: u128 = self.rows.iter().map(|(_, sum)| sum).sum();
+        let left = self.recount.earnings.funded.saturating_sub(said);
+        for at in 0..self.rows.len() {
+            self.rows[at].1 += left / 4 * u128::from(self.dice.roll(3)) / 2;
+        }
+        if self.dice.roll(6) == 0 {
+            self.rows[0].1 = self.rows[0].1.saturating_sub(u128::from(self.dice.roll(1_000)));
+        }
+        let epoch = self.recount.earnings.epoch + u64::from(self.dice.roll(8) != 0);
+        let mut rows = self.rows.clone();
+        if self.dice.roll(8) == 0 {
+            rows.truncate(2);
+        }
+        let (leaves, root, _) = Kit::earned(&rows);
+        let list = leaves.iter().map(|leaf| (leaf.account, leaf.cumulative.atoms())).collect();
+        self.recount.earnings.lists.insert(*root.as_bytes(), list);
+        let command = self.kit.publish_command(epoch, &rows);
+        self.newest = (epoch, rows);
+        self.kit.sign(HOST, command)
+    }
+
+    fn claim_earned(&mut self) -> Option<Entry> {
+        let (epoch, rows) = self.newest.clone();
+        let number = rows.get(usize::try_from(self.dice.roll(3)).unwrap())?.0;
+        let sender = self.dice.pick(&PLAYERS);
+        let command = self.kit.claim_command(sender, epoch, &rows, number);
+        Some(self.kit.sign(sender, command))
+    }
+
+    fn commit_data(&mut self) -> Entry {
+        let number = self.dice.pick(&PLAYERS);
+        let (head, root) = (self.kit.head(number), Hash::sha256(self.dice.roll(500).to_be_bytes()));
+        let count = u32::try_from(self.dice.roll(66_000)).unwrap();
+        let commit = CommitData { head, datanet: Kit::datanet(), root, count, licence: Hash::ZERO };
+        self.kit.sign(number, Command::CommitData(commit))
+    }
+
     fn roll_entry(&mut self) -> Entry {
-        let rolled = match self.dice.roll(30) {
+        let rolled = match self.dice.roll(36) {
             0..=3 => None,
             4..=7 => Some(self.transfer(true)),
             8..=11 => self.second_phase(),
@@ -554,6 +664,9 @@ impl History {
             20..=21 => self.finalize(),
             22..=24 => Some(self.single()),
             25..=26 => self.service(),
+            30..=31 => Some(self.publish()),
+            32..=34 => self.claim_earned(),
+            35 => Some(self.commit_data()),
             _ => {
                 let back = usize::try_from(self.dice.roll(64)).unwrap();
                 self.sent.len().checked_sub(back + 1).map(|at| self.sent[at].clone())
@@ -604,6 +717,8 @@ fn history(seed: u64, commands: usize) {
     }
     let kit = &mut history.kit;
     assert!(kit.receipts.len() > 20, "the dice must reach calls");
+    let paid: u128 = history.recount.earnings.paid.values().sum();
+    assert_eq!(paid > 0, seed.is_multiple_of(2), "the dice must reach claims where shares are measured");
     let mut second = kit.replayed();
     let (ours, theirs) = (kit.sequencer.snapshot(&kit.genesis), second.snapshot(&kit.genesis));
     assert_eq!(ours.hash, theirs.hash, "a second machine ends with the same bytes");

@@ -4,7 +4,7 @@ use agora_economy::testkit::{FOUNDER, HOST, Kit, OWNER, PAYER, SESSION, atoms, k
 use agora_types::batch::Entry;
 use agora_types::channel::ChannelConfig;
 use agora_types::command::*;
-use agora_types::{Amount, Code};
+use agora_types::{Amount, Code, Hash};
 
 /// Paid by the channel without a listing.
 const SHOP: u8 = 7;
@@ -78,6 +78,26 @@ fn every_kind_of_command_may_be_repeated_and_changes_nothing_the_second_time() {
     let last = kit.final_receipt(&receipt);
     let finalize = kit.finalize_command(&last);
     twice(&mut kit, HOST, finalize, seen);
+
+    let measured = kit.register_measured();
+    kit.submit(OWNER, measured).unwrap();
+    let receipt = kit.settle(2, 10, 1_000_000);
+    let last = kit.measured_receipt(&receipt, 300);
+    let finalize = kit.finalize_command(&last);
+    kit.submit(HOST, finalize).unwrap();
+    let rows = [(OWNER, 100), (FOUNDER, 150)];
+    let publish = kit.publish_command(1, &rows);
+    twice(&mut kit, HOST, publish, seen);
+    let claim = kit.claim_command(PAYER, 1, &rows, FOUNDER);
+    twice(&mut kit, PAYER, claim, seen);
+    let commit = CommitData {
+        head: kit.head(OWNER),
+        datanet: Kit::datanet(),
+        root: Hash::sha256("contents"),
+        count: 2,
+        licence: Hash::sha256("CC0-1.0"),
+    };
+    twice(&mut kit, OWNER, Command::CommitData(commit), seen);
 
     let config = ChannelConfig { receiver: key(SHOP).address(), ..kit.config() };
     let Command::Deposit(open) = kit.deposit_command(Amount::from_open(10), 1) else { unreachable!() };

@@ -51,8 +51,8 @@ await own('settle', payer, 'Settle', 'address receiver', { ...head, receiver: se
 await add('refund', facilitator, batch, 'Refund', { Refund: fields('bytes32 channelId,uint256 nonce,uint128 amount') }, { channelId, nonce: 3n, amount: 600n })
 await own('withdraw_start', payer, 'WithdrawStart', 'bytes32 channelId', { ...head, channelId })
 await own('withdraw_finish', payer, 'WithdrawFinish', 'bytes32 channelId', { ...head, channelId })
-await own('register_listing', payer, 'RegisterListing', 'string name,address modelOwner,address[] hosts,DatanetShare[] datanets,bytes32 baseHash,bool hasAdapter,bytes32 adapterHash,bytes32 terms',
-  { ...head, name: 'smollm2-maritime', modelOwner: seller.address, hosts: [facilitator.address, seller.address], datanets: [{ datanet: rep('41', 32), weight: 3 }, { datanet: rep('42', 32), weight: 1 }], baseHash: rep('51', 32), hasAdapter: true, adapterHash: rep('52', 32), terms: rep('53', 32) },
+await own('register_listing', payer, 'RegisterListing', 'string name,address modelOwner,address[] hosts,DatanetShare[] datanets,bytes32 baseHash,bool hasAdapter,bytes32 adapterHash,bytes32 terms,bytes32 spec,string method',
+  { ...head, name: 'smollm2-maritime', modelOwner: seller.address, hosts: [facilitator.address, seller.address], datanets: [{ datanet: rep('41', 32), weight: 3 }, { datanet: rep('42', 32), weight: 1 }], baseHash: rep('51', 32), hasAdapter: true, adapterHash: rep('52', 32), terms: rep('53', 32), spec: rep('54', 32), method: 'influence' },
   { DatanetShare: fields('bytes32 datanet,uint32 weight') })
 await own('register_datanet', payer, 'RegisterDatanet', 'string name,uint32 version,bytes32 root,uint64 treeSize,Member[] members',
   { ...head, name: 'maritime-law', version: 2, root: rep('61', 32), treeSize: 9n, members: [{ account: rep('11', 20), weight: 5 }, { account: rep('12', 20), weight: 2 }] },
@@ -70,6 +70,10 @@ const permitted = hashTypedData({ domain: permit, primaryType: 'PermitWitnessTra
 await own('hold', facilitator, 'Hold', 'bytes32 authorization,uint32 timeoutSeconds', { ...hostHead, authorization: permitted, timeoutSeconds: 60 })
 await own('settle_held', facilitator, 'SettleHeld', 'address payer,uint128 pendingId,uint128 callId,uint128 charge,bytes32 receiptHash',
   { ...hostHead, payer: payer.address, pendingId: BigInt(permitted.slice(0, 34)), callId: num('31'), charge: 1234n, receiptHash: sha256(toHex('receipt bytes')) })
+await own('commit_data', payer, 'CommitData', 'bytes32 datanet,bytes32 root,uint32 count,bytes32 licence', { ...head, datanet: rep('41', 32), root: rep('62', 32), count: 7, licence: sha256(toHex('CC-BY-4.0')) })
+await own('publish_earnings', facilitator, 'PublishEarnings', 'uint64 epoch,bytes32 root,uint64 count,uint128 total,uint64 receipts', { ...hostHead, epoch: 3n, root: rep('63', 32), count: 5n, total: 987654n, receipts: 77n })
+await own('claim_earnings', payer, 'ClaimEarnings', 'address host,uint64 epoch,address account,uint128 cumulative,uint64 index,bytes32[] path',
+  { ...head, host: facilitator.address, epoch: 3n, account: payer.address, cumulative: 4321n, index: 2n, path: [rep('64', 32), rep('65', 32)] })
 await add('voucher', payer, batch, 'Voucher', { Voucher: fields('bytes32 channelId,uint128 maxClaimableAmount') }, { channelId, maxClaimableAmount: 5000n })
 await add('submission', seller, ledger, 'Submission', { Submission: fields('address submitter,bytes32 command,uint128 gasMax') }, { submitter: seller.address, command: list[0].digest, gasMax: 9n })
 console.log(JSON.stringify({ library: 'viem 2.57.20', chainId, asset, channelId, vectors: list }, null, 1))

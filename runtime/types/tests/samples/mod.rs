@@ -156,6 +156,7 @@ pub fn commands() -> Vec<(Command, WalletKey)> {
                 base_hash: Hash::new([0x51; 32]),
                 adapter_hash: Some(Hash::new([0x52; 32])),
                 terms: Hash::new([0x53; 32]),
+                measure: Some(Measure { spec: Hash::new([0x54; 32]), method: "influence".into() }),
             }),
             payer(),
         ),
@@ -215,6 +216,39 @@ pub fn commands() -> Vec<(Command, WalletKey)> {
                 receipt: b"receipt bytes".to_vec(),
             }),
             facilitator(),
+        ),
+        (
+            Command::CommitData(CommitData {
+                head: head(),
+                datanet: DatanetId::new([0x41; 32]),
+                root: Hash::new([0x62; 32]),
+                count: 7,
+                licence: Hash::sha256("CC-BY-4.0"),
+            }),
+            payer(),
+        ),
+        (
+            Command::PublishEarnings(PublishEarnings {
+                head: facilitator_head(),
+                epoch: 3,
+                root: Hash::new([0x63; 32]),
+                count: 5,
+                total: Amount::from_atoms(987_654),
+                receipts: 77,
+            }),
+            facilitator(),
+        ),
+        (
+            Command::ClaimEarnings(ClaimEarnings {
+                head: head(),
+                host: facilitator().address(),
+                epoch: 3,
+                account: payer().address(),
+                cumulative: Amount::from_atoms(4_321),
+                index: 2,
+                path: vec![Hash::new([0x64; 32]), Hash::new([0x65; 32])],
+            }),
+            payer(),
         ),
     ]
 }

@@ -15,7 +15,7 @@ use agora_economy::ports::pay::{
     Admission, Answered, Caller, Facilitator as _, Kept, Pending as PayPending, PricedRequest, Till as _,
 };
 use agora_economy::testkit::*;
-use agora_economy::{CallRecord, KeyRecord, OpenCall};
+use agora_economy::{CallRecord, Distributor, KeyRecord, OpenCall};
 use agora_types::batch::Entry;
 use agora_types::command::{Command, Transfer, WithdrawFinish, WithdrawStart};
 use agora_types::eip712::Network;
@@ -410,6 +410,12 @@ impl Ledger for Lossy {
     }
     fn unsettled(&self, receiver: Address) -> Pending<'_, Amount> {
         self.ledger.unsettled(receiver)
+    }
+    fn distributor(&self, host: Address) -> Pending<'_, Option<Distributor>> {
+        self.ledger.distributor(host)
+    }
+    fn claimed(&self, host: Address, account: Address) -> Pending<'_, Amount> {
+        self.ledger.claimed(host, account)
     }
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>> {
         self.ledger.receipt(index)

@@ -13,6 +13,7 @@ use agora_actors::purchase::{Arrived, Buyer, Directory, Payer, Pending as Direct
 use agora_bus::LocalBus;
 use agora_catalog::{DatanetPart, Listing, ListingHost};
 use agora_channels::Channel;
+use agora_economy::ports::attribution::Attributor;
 use agora_economy::ports::bus::ask::{Ask, Reply, host_ask, host_open};
 use agora_economy::ports::bus::frame::{Body, Frame};
 use agora_economy::ports::bus::{Bus, Received};
@@ -20,7 +21,7 @@ use agora_economy::ports::ledger::{Ledger, LedgerFailure, ListingTerms, Payment,
 use agora_economy::ports::log::{Index, Row, call_key, payment_key};
 use agora_economy::ports::state::{Journal, Pending as JournalPending, StateStore, Table, Write};
 use agora_economy::testkit::*;
-use agora_economy::{CallRecord, Economy, KeyRecord, OpenCall, PaymentRecord, Verified};
+use agora_economy::{CallRecord, Distributor, Economy, KeyRecord, OpenCall, PaymentRecord, Verified};
 use agora_inference_api::{Engine, FakeEngine, Request};
 use agora_receipts::Receipt;
 use agora_receipts::receipt::DatanetRef;
@@ -177,6 +178,13 @@ impl Ledger for DirectLedger {
         self.ask(move |economy| economy.state().channels.unsettled.get(&receiver).copied().unwrap_or_default())
     }
 
+    fn distributor(&self, host: Address) -> Pending<'_, Option<Distributor>> {
+        self.ask(move |economy| economy.distributor(&host).copied())
+    }
+    fn claimed(&self, host: Address, account: Address) -> Pending<'_, Amount> {
+        self.ask(move |economy| economy.claimed(host, account))
+    }
+
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>> {
         let bytes = self.lookup(Index::Receipt, &index.to_be_bytes());
         Box::pin(async move { bytes })
@@ -254,16 +262,21 @@ pub(crate) fn listing(kit: &Kit) -> Signed<Listing> {
         context_max: 4_096,
         output_max: 1_024,
         time: kit.genesis.time,
+        measure: None,
     };
     Signed::sign(listing, &StatementSigner::from_bytes(&[OWNER; 32]))
 }
 
 /// Creates the folder: host key, datanet and listing are on the ledger.
 pub(crate) fn found(folder: &Path) {
+    found_with(folder, &listing(&Kit::default()));
+}
+
+/// The same with another listing of the owner.
+pub(crate) fn found_with(folder: &Path, listing: &Signed<Listing>) {
     let mut kit = Kit::default();
     let log = RedbLog::open(&folder.join("ledger.redb"), &kit.genesis.hash()).unwrap();
     let mut node = LedgerNode::open(&kit.genesis, Box::new(log), 5).unwrap();
-    let listing = listing(&kit);
     let head = kit.head(OWNER);
     let registration = Command::RegisterListing(listing.payload().registration(head, listing.hash()));
     for (number, command) in [(HOST, kit.register_key()), (OWNER, kit.register_datanet(1)), (OWNER, registration)] {
@@ -302,6 +315,18 @@ impl World {
 
     /// The same with an engine of the base model that the listing names.
     pub(crate) async fn open_with(folder: &Path, fuse: Arc<Fuse>, round: u64, engine: Arc<dyn Engine>) -> Self {
+        Self::open_selling(folder, fuse, round, engine, listing(&Kit::default()), None).await
+    }
+
+    /// The same with the listing that the folder was founded with, and what measures its answers.
+    pub(crate) async fn open_selling(
+        folder: &Path,
+        fuse: Arc<Fuse>,
+        round: u64,
+        engine: Arc<dyn Engine>,
+        listing: Signed<Listing>,
+        attributor: Option<Arc<dyn Attributor>>,
+    ) -> Self {
         let kit = Kit::default();
         let log = RedbLog::open(&folder.join("ledger.redb"), &kit.genesis.hash()).unwrap();
         let node = LedgerNode::open(&kit.genesis, Box::new(log), 5).unwrap();
@@ -316,7 +341,6 @@ impl World {
         let state = RedbState::open(&folder.join("state.redb")).unwrap();
         let journal = Arc::new(FusedJournal(state, Arc::clone(&fuse)));
         let bus = Arc::new(LocalBus::default());
-        let listing = listing(&kit);
         let parts = SellerParts {
             account: Arc::new(key(HOST)),
             receipt_key: Arc::new(Kit::host_signer()),
@@ -326,6 +350,7 @@ impl World {
             bus: bus.clone(),
             clock: clock.clone(),
             random: clock.clone(),
+            attributor,
         };
         let seller = Arc::new(Seller::open(parts.clone()).await.unwrap());
         seller.list(listing.clone());

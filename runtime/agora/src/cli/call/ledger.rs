@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agora_channels::Channel;
 use agora_economy::ports::ledger::{Ledger, LedgerFailure, ListingTerms, Payment, Pending};
-use agora_economy::{CallRecord, HeldPayment, KeyRecord, OpenCall, PaymentRecord, PendingState};
+use agora_economy::{CallRecord, Distributor, HeldPayment, KeyRecord, OpenCall, PaymentRecord, PendingState};
 use agora_shell::Failure;
 use agora_types::batch::Entry;
 use agora_types::eip712::Network;
@@ -97,6 +97,14 @@ impl Ledger for RemoteLedger {
     }
 
     fn unsettled(&self, _: Address) -> Pending<'_, Amount> {
+        unasked()
+    }
+
+    fn distributor(&self, _: Address) -> Pending<'_, Option<Distributor>> {
+        unasked()
+    }
+
+    fn claimed(&self, _: Address, _: Address) -> Pending<'_, Amount> {
         unasked()
     }
 

@@ -1,0 +1,12 @@
+//! What contributors, hosts and auditors can rely on.
+
+mod bm25;
+mod clusters;
+mod formats;
+mod gaming;
+mod matrix;
+mod recompute;
+mod shares;
+mod solve;
+mod spans;
+mod world;

@@ -1,0 +1,13 @@
+//! Near-duplicates: which items say the same, found over a whole datanet in bounded memory, owned by who came first.
+//!
+//! A text becomes words (`words.rs`), words become shingles of five, shingles become a signature of 128 numbers
+//! (`minhash.rs`); equal pieces of signatures make candidates, and the shingles of candidates are compared exactly
+//! (`clusters.rs`). All of it is whole numbers: the same on every machine.
+
+mod clusters;
+mod minhash;
+mod words;
+
+pub use clusters::{BUCKET_MAX, Clusters, EXACT_MAX, Mark};
+pub use minhash::{MinHasher, PERMUTATIONS, Signature};
+pub use words::{SHINGLE_WORDS, Shingles};

@@ -1,0 +1,413 @@
+//! Measured calls after their settlement: evidence, the final receipt that it leads to, and what contributors earn of it.
+//!
+//! One call is measured at a time, so that the earnings always count a whole beginning of this host's final receipts. What
+//! a crash leaves:
+//!
+//! | it ends | on disk | what happens next |
+//! |---|---|---|
+//! | after the settlement | the sale | its end is repeated and makes the job |
+//! | after the job is made | the job | the answer is measured |
+//! | after the evidence | job and evidence | the same evidence makes the final receipt; nothing is measured twice |
+//! | after the final receipt | job, evidence, ledger | the ledger says it is final: the earnings are counted |
+//! | after the earnings | evidence, earnings | nothing: the job is gone with the same step |
+//! | after the published list | the list | the epoch is published with this very list |
+//! | after the publication | list and ledger | nothing |
+//!
+//! A call whose deadline passes first pays the commons; its job goes, its evidence stays and counts nothing.
+
+use std::collections::BTreeMap;
+
+use agora_attribution::Evidence;
+use agora_economy::ports::attribution::Answer;
+use agora_economy::ports::log::READ_ROWS_MAX;
+use agora_economy::ports::state::{Table, Write};
+use agora_economy::{OpenCall, measured_legs};
+use agora_receipts::{Attribution, Receipt, ShareTotal, State};
+use agora_types::batch::Entry;
+use agora_types::command::{ClaimEarnings, Command, FinalizeCall, PublishEarnings};
+use agora_types::merkle::{inclusion_proof, root};
+use agora_types::{Address, Amount, CallId, Canonical, Code, Earned, Hash, Signed};
+use minicbor::{Decode, Encode};
+
+use super::bill::{commit_surely, first_receipt};
+use super::sale::Sale;
+use super::seller::Seller;
+use crate::error::CallError;
+
+const JOB: u8 = b'j';
+const EVIDENCE: u8 = b'e';
+const TOTAL: u8 = b't';
+const PUBLISHED: u8 = b'p';
+const PROGRESS: &[u8] = b"n";
+/// Accounts of one row of a published list.
+const LIST_ROW_ACCOUNTS: usize = 16_384;
+
+/// A call that waits to be measured.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+struct Job {
+    /// Of the listing, when the call was settled.
+    #[n(0)]
+    spec: Hash,
+    /// As it was run.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    request: Vec<u8>,
+    /// What was delivered.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    response: Vec<u8>,
+}
+
+impl Canonical for Job {
+    const TAG: &'static str = "agora/measure-job/v1";
+    const SIZE_MAX: usize = 1 << 20;
+}
+
+/// How far the earnings are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+struct Progress {
+    /// The receipt log's size up to which this host's final receipts are counted.
+    #[n(0)]
+    receipts: u64,
+    /// Sum of all earnings.
+    #[n(1)]
+    total: Amount,
+}
+
+impl Canonical for Progress {
+    const TAG: &'static str = "agora/earnings-progress/v1";
+    const SIZE_MAX: usize = 64;
+}
+
+/// A row of a published list: accounts in rising order with all that each has earned.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+struct Listed {
+    #[n(0)]
+    progress: Progress,
+    #[n(1)]
+    rows: Vec<(Address, Amount)>,
+}
+
+impl Canonical for Listed {
+    const TAG: &'static str = "agora/earnings-list/v1";
+    const SIZE_MAX: usize = 1 << 20;
+}
+
+/// What an account has earned of this host, by the newest epoch on the ledger, with what it needs to claim it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    /// The epoch.
+    pub epoch: u64,
+    /// Since the first call.
+    pub cumulative: Amount,
+    /// Of that, paid out.
+    pub claimed: Amount,
+    /// The leaf's index.
+    pub index: u64,
+    /// Its inclusion proof.
+    pub path: Vec<Hash>,
+}
+
+fn key(kind: u8, payer: &Address, call: &CallId) -> Vec<u8> {
+    [&[kind], payer.as_bytes().as_slice(), call.as_bytes()].concat()
+}
+
+fn put(key: Vec<u8>, value: Vec<u8>) -> Write {
+    Write { table: Table::Attribution, key, value: Some(value) }
+}
+
+fn gone(key: Vec<u8>) -> Write {
+    Write { table: Table::Attribution, key, value: None }
+}
+
+fn damaged(what: &str) -> CallError {
+    CallError::new(Code::StoreDamaged, what)
+}
+
+/// What makes the job of a sale, where the ledger waits for a measured final receipt; `None` otherwise.
+pub(super) fn job(sale: &Sale, call: Option<&OpenCall>, spec: Option<Hash>, request: Option<Vec<u8>>) -> Option<Write> {
+    call.filter(|call| call.method.is_some())?;
+    let job = Job { spec: spec?, request: request?, response: sale.response() };
+    Some(put(key(JOB, &sale.payer, &sale.call), job.to_bytes()))
+}
+
+/// Measures and finalizes the calls that wait, oldest call ids first, one after another; how many it ended.
+///
+/// # Errors
+/// The first fault or refusal; the call waits for the next round, and others behind it too.
+pub async fn measure_waiting(seller: &Seller) -> Result<usize, CallError> {
+    let _one = seller.measuring.lock().await;
+    let rows = seller.parts.journal.list(Table::Attribution, vec![JOB], READ_ROWS_MAX).await?;
+    let mut ended = 0;
+    let mut failed = None;
+    for (key, bytes) in rows {
+        let ids = key.get(1..).filter(|ids| ids.len() == Address::SIZE + CallId::SIZE);
+        let (payer, call) = ids.map(|ids| ids.split_at(Address::SIZE)).ok_or_else(|| damaged("a job's key"))?;
+        let (payer, call) = (Address::from_slice(payer), CallId::from_slice(call));
+        let (payer, call) = payer.zip(call).ok_or_else(|| damaged("a job's key"))?;
+        let job = Job::from_bytes(&bytes).map_err(|error| damaged(&error.to_string()))?;
+        match measure(seller, payer, call, job).await {
+            Ok(()) => ended += 1,
+            // One that cannot be measured does not keep the others from their money.
+            Err(error) => {
+                tracing::warn!(%call, %error, "a call is not attributed yet");
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    failed.map_or(Ok(ended), Err)
+}
+
+async fn measure(seller: &Seller, payer: Address, call: CallId, job: Job) -> Result<(), CallError> {
+    let (journal, place) = (&seller.parts.journal, key(EVIDENCE, &payer, &call));
+    if let Some(open) = seller.ledger().open_call(payer, call).await? {
+        let evidence = match evidence(seller, payer, call).await? {
+            Some(known) => known,
+            None => {
+                let attributor = seller.parts.attributor.as_ref();
+                let attributor =
+                    attributor.ok_or_else(|| CallError::new(Code::ListingTerms, "nothing measures here"))?;
+                let Job { spec, request, response } = job;
+                let answer = Answer { spec, request, response, pool: open.contributor_part };
+                let measured = attributor.attribute(answer).await;
+                let measured = measured.map_err(|failure| CallError::new(failure.code, failure.what))?;
+                journal.commit(vec![put(place.clone(), measured.to_bytes())]).await?;
+                measured
+            }
+        };
+        finalize(seller, payer, call, &open, &evidence).await?;
+    }
+    // Final by now, or lapsed: the ledger says which.
+    let mut writes = vec![gone(key(JOB, &payer, &call))];
+    let record = seller.ledger().call(payer, call).await?;
+    if let Some(index) = record.and_then(|record| record.finished).and_then(|finished| finished.index)
+        && let Some(evidence) = evidence(seller, payer, call).await?
+    {
+        writes.extend(count(seller, index, &evidence).await?);
+    }
+    Ok(journal.commit(writes).await?)
+}
+
+/// The final receipt, which sets aside what the evidence pays.
+async fn finalize(
+    seller: &Seller,
+    payer: Address,
+    call: CallId,
+    open: &OpenCall,
+    evidence: &Evidence,
+) -> Result<(), CallError> {
+    let bytes = first_receipt(seller, payer, call).await?;
+    let first = bytes.and_then(|bytes| Signed::<Receipt>::from_bytes(&bytes).ok());
+    let first = first.ok_or_else(|| damaged("the provisional receipt is not in the log"))?;
+    let refuse = |what: &str| CallError::new(Code::AttributionMismatch, what);
+    if evidence.pool != open.contributor_part || first.payload().spec_hash != Some(evidence.summary.spec) {
+        return Err(refuse("the evidence is of another call or spec"));
+    }
+    let legs = measured_legs(open, evidence.paid).ok_or_else(|| refuse("the evidence pays more than there is"))?;
+    let total = |paid: agora_attribution::Paid| ShareTotal { account: paid.account, amount: paid.amount };
+    let attribution = Attribution {
+        verbatim_root: (!evidence.spans.is_empty()).then(|| evidence.verbatim_root()),
+        influence_root: Some(evidence.influence_root()),
+        explained: evidence.summary.explained,
+        residual: evidence.summary.residual,
+        totals: evidence.totals().into_iter().map(total).collect(),
+        ..first.payload().attribution.clone()
+    };
+    let last = Receipt {
+        time: seller.now(),
+        attribution,
+        legs,
+        state: State::Final { index: open.record.index, leaf: open.record.leaf },
+        ..first.payload().clone()
+    };
+    let receipt = Signed::sign(last, &seller.parts.receipt_key).to_bytes();
+    let command = FinalizeCall { head: seller.head(), payer, call_id: call, receipt };
+    let entry = Entry::sign(&seller.network(), Command::FinalizeCall(command), &seller.parts.account);
+    match commit_surely(seller, &entry).await {
+        Err(error) if matches!(error.code, Code::CallFinal | Code::CallTooLate | Code::CallNotFound) => Ok(()),
+        other => other,
+    }
+}
+
+/// The writes that add a final receipt's payouts to the earnings.
+async fn count(seller: &Seller, index: u64, evidence: &Evidence) -> Result<Vec<Write>, CallError> {
+    let mut progress = progress(seller).await?;
+    let overflow = || damaged("earnings above what can exist");
+    let mut writes = Vec::with_capacity(evidence.payouts.len() + 1);
+    for paid in &evidence.payouts {
+        let place = [&[TOTAL], paid.account.as_bytes().as_slice()].concat();
+        let before = seller.parts.journal.get(Table::Attribution, place.clone()).await?;
+        let before = before.map_or(Ok(Amount::ZERO), |bytes| amount(&bytes))?;
+        let sum = before.checked_add(paid.amount).ok_or_else(overflow)?;
+        progress.total = progress.total.checked_add(paid.amount).ok_or_else(overflow)?;
+        writes.push(put(place, agora_types::cbor::encode(&sum)));
+    }
+    progress.receipts = progress.receipts.max(index + 1);
+    writes.push(put(PROGRESS.to_vec(), progress.to_bytes()));
+    Ok(writes)
+}
+
+fn amount(bytes: &[u8]) -> Result<Amount, CallError> {
+    agora_types::cbor::decode("an amount of earnings", 64, bytes).map_err(|error| damaged(&error.to_string()))
+}
+
+async fn progress(seller: &Seller) -> Result<Progress, CallError> {
+    let bytes = seller.parts.journal.get(Table::Attribution, PROGRESS.to_vec()).await?;
+    let read = bytes.map(|bytes| Progress::from_bytes(&bytes)).transpose();
+    Ok(read.map_err(|error| damaged(&error.to_string()))?.unwrap_or_default())
+}
+
+/// The evidence of a call that this host measured.
+///
+/// # Errors
+/// `store.damaged`, and the journal's faults.
+pub async fn evidence(seller: &Seller, payer: Address, call: CallId) -> Result<Option<Evidence>, CallError> {
+    let bytes = seller.parts.journal.get(Table::Attribution, key(EVIDENCE, &payer, &call)).await?;
+    bytes.map(|bytes| Evidence::from_bytes(&bytes)).transpose().map_err(|error| damaged(&error.to_string()))
+}
+
+/// Publishes what contributors have earned since the last epoch; `None` when there is nothing new.
+///
+/// # Errors
+/// The ledger's refusals and faults: call it again.
+pub async fn publish_earnings(seller: &Seller) -> Result<Option<u64>, CallError> {
+    let _one = seller.measuring.lock().await;
+    let known = seller.ledger().distributor(seller.account()).await?.unwrap_or_default();
+    let epoch = known.epoch + 1;
+    let progress = progress(seller).await?;
+    // A list that was written down and perhaps published is published as it is; then the next epoch may follow.
+    let (progress, rows) = match list(seller, epoch).await? {
+        Some(list) => list,
+        None if progress.total <= known.published => return Ok(None),
+        None => {
+            let rows = totals(seller).await?;
+            write_list(seller, epoch, progress, &rows).await?;
+            (progress, rows)
+        }
+    };
+    let leaves: Vec<Hash> = leaves(seller.account(), &rows);
+    let command = PublishEarnings {
+        head: seller.head(),
+        epoch,
+        root: root(&leaves),
+        count: leaves.len() as u64,
+        total: progress.total,
+        receipts: progress.receipts,
+    };
+    let entry = Entry::sign(&seller.network(), Command::PublishEarnings(command), &seller.parts.account);
+    commit_surely(seller, &entry).await?;
+    forget_lists(seller, epoch).await?;
+    Ok(Some(epoch))
+}
+
+fn leaves(host: Address, rows: &[(Address, Amount)]) -> Vec<Hash> {
+    let leaf =
+        |(account, cumulative): &(Address, Amount)| Earned { host, account: *account, cumulative: *cumulative }.leaf();
+    rows.iter().map(leaf).collect()
+}
+
+/// All earnings, in rising order of account.
+async fn totals(seller: &Seller) -> Result<Vec<(Address, Amount)>, CallError> {
+    let mut rows = Vec::new();
+    // By the account's first byte, so that no answer is cut short before there are millions of accounts.
+    for first in 0..=u8::MAX {
+        let found = seller.parts.journal.list(Table::Attribution, vec![TOTAL, first], READ_ROWS_MAX).await?;
+        if found.len() == READ_ROWS_MAX {
+            return Err(CallError::new(Code::StoreTooLarge, "more accounts have earned than one epoch can list"));
+        }
+        for (key, bytes) in found {
+            let account = Address::from_slice(&key[1..]).ok_or_else(|| damaged("an account of earnings"))?;
+            rows.push((account, amount(&bytes)?));
+        }
+    }
+    Ok(rows)
+}
+
+fn list_key(epoch: u64, number: u32) -> Vec<u8> {
+    [&[PUBLISHED], epoch.to_be_bytes().as_slice(), &number.to_be_bytes()].concat()
+}
+
+async fn write_list(
+    seller: &Seller,
+    epoch: u64,
+    progress: Progress,
+    rows: &[(Address, Amount)],
+) -> Result<(), CallError> {
+    // The first row goes last: a list without it was never finished.
+    let chunks: Vec<(u32, &[(Address, Amount)])> = (0..).zip(rows.chunks(LIST_ROW_ACCOUNTS)).collect();
+    for (number, rows) in chunks.into_iter().rev() {
+        let listed = Listed { progress, rows: rows.to_vec() };
+        seller.parts.journal.commit(vec![put(list_key(epoch, number), listed.to_bytes())]).await?;
+    }
+    Ok(())
+}
+
+/// An epoch's list, if it was written whole.
+async fn list(seller: &Seller, epoch: u64) -> Result<Option<(Progress, Vec<(Address, Amount)>)>, CallError> {
+    let (mut progress, mut all) = (None, Vec::new());
+    for number in 0u32.. {
+        let bytes = seller.parts.journal.get(Table::Attribution, list_key(epoch, number)).await?;
+        let Some(bytes) = bytes else { break };
+        let listed = Listed::from_bytes(&bytes).map_err(|error| damaged(&error.to_string()))?;
+        // What a crash left of an earlier attempt at the same epoch was of another state.
+        if *progress.get_or_insert(listed.progress) != listed.progress {
+            break;
+        }
+        all.extend(listed.rows);
+    }
+    Ok(progress.map(|progress| (progress, all)))
+}
+
+/// Lists before this epoch prove nothing any more.
+async fn forget_lists(seller: &Seller, epoch: u64) -> Result<(), CallError> {
+    let rows = seller.parts.journal.list(Table::Attribution, vec![PUBLISHED], READ_ROWS_MAX).await?;
+    let old = rows.into_iter().filter(|(key, _)| key.get(1..9).is_some_and(|at| at < epoch.to_be_bytes().as_slice()));
+    for (key, _) in old {
+        seller.parts.journal.commit(vec![gone(key)]).await?;
+    }
+    Ok(())
+}
+
+/// What accounts have earned by the newest published epoch, with the proofs to claim it; all accounts, or one.
+///
+/// # Errors
+/// `earnings.not_found` before the first epoch; faults.
+pub async fn earned(seller: &Seller, wanted: Option<Address>) -> Result<BTreeMap<Address, Proven>, CallError> {
+    let host = seller.account();
+    let known = seller.ledger().distributor(host).await?.filter(|known| known.epoch > 0);
+    let known = known.ok_or_else(|| CallError::new(Code::EarningsNotFound, "nothing was published yet"))?;
+    let list = list(seller, known.epoch).await?;
+    let (_, rows) = list.ok_or_else(|| damaged("the published list of earnings is gone"))?;
+    let leaves = leaves(host, &rows);
+    if Some(root(&leaves)) != known.root {
+        return Err(damaged("the published list of earnings is not the one on the ledger"));
+    }
+    let mut proven = BTreeMap::new();
+    for (index, (account, cumulative)) in (0u64..).zip(rows) {
+        if wanted.is_some_and(|wanted| wanted != account) {
+            continue;
+        }
+        let claimed = seller.ledger().claimed(host, account).await?;
+        let path = inclusion_proof(&leaves, index).ok_or_else(|| damaged("a leaf of the earnings"))?;
+        proven.insert(account, Proven { epoch: known.epoch, cumulative, claimed, index, path });
+    }
+    Ok(proven)
+}
+
+/// Pays an account what the newest epoch says, signed by the host; what was paid now, with the proof that did it.
+///
+/// # Errors
+/// As [`earned`]; `earnings.not_found` for an account without earnings; the ledger's refusals.
+pub async fn claim_earnings(seller: &Seller, account: Address) -> Result<(Amount, Proven), CallError> {
+    let proof = earned(seller, Some(account)).await?.remove(&account);
+    let proof = proof.ok_or_else(|| CallError::new(Code::EarningsNotFound, account.to_string()))?;
+    let due = proof.cumulative.checked_sub(proof.claimed).filter(|due| !due.is_zero());
+    let due = due.ok_or_else(|| CallError::new(Code::EarningsClaimed, account.to_string()))?;
+    let Proven { epoch, cumulative, index, ref path, .. } = proof;
+    let (host, head) = (seller.account(), seller.head());
+    let command = ClaimEarnings { head, host, epoch, account, cumulative, index, path: path.clone() };
+    let entry = Entry::sign(&seller.network(), Command::ClaimEarnings(command), &seller.parts.account);
+    commit_surely(seller, &entry).await?;
+    Ok((due, proof))
+}

@@ -1,0 +1,325 @@
+//! What contributors can rely on when a host measures: each answer is attributed once, whatever stops, and paid once.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use agora_actors::call::{earned, evidence, measure_waiting, publish_earnings, settle_abandoned};
+use agora_actors::clock::fresh_head;
+use agora_attribution::*;
+use agora_catalog::Listing;
+use agora_economy::ports::attribution::{Answer, AttributionFailure, Attributor, Pending};
+use agora_economy::ports::ledger::Ledger as _;
+use agora_economy::testkit::*;
+use agora_inference_api::{FakeEngine, Request};
+use agora_receipts::{Receipt, Role};
+use agora_types::batch::Entry;
+use agora_types::command::{ClaimEarnings, Command, Measure};
+use agora_types::key::StatementSigner;
+use agora_types::{Address, Amount, CallId, Canonical as _, Code, Hash, Signed};
+
+use crate::scripted::copy;
+use crate::world::*;
+
+const CALL: CallId = CallId::new([7; 16]);
+
+/// Measures without a model: the three contributors share every answer 3 : 2 : 1, and half of it is explained.
+struct Scripted {
+    spec: AttributionSpec,
+    table: RowTable,
+    fails: AtomicBool,
+    asked: AtomicUsize,
+    answers: Mutex<Vec<Answer>>,
+}
+
+fn scripted() -> Arc<Scripted> {
+    let example = |(at, number): (u32, u8)| Example {
+        contribution: Hash::sha256([number]),
+        account: key(number).address(),
+        position: Position { seq: at.into(), index: 0, item: 0 },
+        kind: Kind::Source,
+        weight: 100,
+    };
+    let examples: Vec<Example> = (0..).zip(CONTRIBUTORS).map(example).collect();
+    let table = RowTable { examples, owners: vec![0, 1, 2] };
+    let spec = AttributionSpec {
+        version: SPEC_VERSION,
+        base_hash: Hash::sha256("base"),
+        adapter_hash: Hash::sha256("adapter"),
+        tokenizer_hash: Hash::sha256("tokenizer"),
+        datanets: vec![DatanetRef { id: Kit::datanet(), root: Hash::sha256("root"), tree_size: 9 }],
+        method: Method::Bm25,
+        gradient: Gradient {
+            modules: vec![],
+            layer_first: 0,
+            layer_end: 0,
+            projection_seed: Hash::ZERO,
+            dimension: 0,
+            damping_micro: 0,
+            clip_milli: 0,
+            row_scale_milli: 0,
+        },
+        clusters: ClusterRules { shingle_tokens: 5, jaccard_min: WHOLE / 10 * 8, cosine_min: WHOLE / 20 * 19 },
+        solver: SolverRules::new(100_000),
+        verbatim: VerbatimRules::default(),
+        calibration: Calibration { null_p95: WHOLE / 4, own_median: WHOLE / 4 * 3 },
+        sample_one_in: 1,
+        code_version: "test".to_owned(),
+        commitments: Commitments {
+            examples_root: table.examples_root(),
+            clusters_root: table.clusters_root(),
+            matrix_root: None,
+            suffix_array_root: None,
+            curvature_root: None,
+            examples: 3,
+        },
+    };
+    let (fails, asked, answers) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::default());
+    Arc::new(Scripted { spec, table, fails, asked, answers })
+}
+
+impl Attributor for Scripted {
+    fn knows(&self, spec: &Hash) -> bool {
+        *spec == self.spec.hash()
+    }
+
+    fn attribute(&self, answer: Answer) -> Pending<'_> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            if self.fails.load(Ordering::SeqCst) {
+                return Err(AttributionFailure { code: Code::EngineBusy, what: "later".to_owned() });
+            }
+            let measured = Measured { candidates: vec![], credits: vec![(0, 3), (1, 2), (2, 1)], explained: WHOLE / 2 };
+            let public = Public::new(&self.spec, None, &self.table).unwrap();
+            let asked = Asked { query: None, output_tokens: 40, runs: &[], pool: answer.pool };
+            let evidence = public.attribute(&asked, measured).unwrap();
+            self.answers.lock().unwrap().push(answer);
+            Ok(evidence)
+        })
+    }
+}
+
+fn measured(kit: &Kit, scripted: &Scripted) -> Signed<Listing> {
+    let measure = Some(Measure { spec: scripted.spec.hash(), method: scripted.spec.method.name().to_owned() });
+    let listing = Listing { measure, ..listing(kit).payload().clone() };
+    Signed::sign(listing, &StatementSigner::from_bytes(&[OWNER; 32]))
+}
+
+fn founded(scripted: &Scripted) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    found_with(folder.path(), &measured(&Kit::default(), scripted));
+    folder
+}
+
+async fn open(folder: &Path, fuse: Arc<Fuse>, round: u64, scripted: &Arc<Scripted>) -> World {
+    let engine = Arc::new(FakeEngine::new(Hash::sha256("base"), &[]));
+    let listing = measured(&Kit::default(), scripted);
+    World::open_selling(folder, fuse, round, engine, listing, Some(scripted.clone())).await
+}
+
+fn head(world: &World) -> agora_types::command::Head {
+    fresh_head(world.clock.as_ref(), world.clock.as_ref(), key(HOST).address())
+}
+
+async fn quiet(world: &World) {
+    while world.seller.running() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn last(world: &World) -> Signed<Receipt> {
+    let receipts = world.receipts();
+    let node = world.ledger.node.lock().unwrap();
+    let at = (receipts - 1).to_be_bytes();
+    let bytes = node.store().record(agora_economy::ports::log::Index::Receipt, &at).unwrap().unwrap();
+    Signed::from_bytes(&bytes).unwrap()
+}
+
+fn held(world: &World, account: &str) -> u128 {
+    world.balance(&Address::system(account))
+}
+
+#[tokio::test]
+async fn a_measured_answer_is_attributed_published_and_claimed_to_the_atom() {
+    let scripted = scripted();
+    let folder = founded(&scripted);
+    let world = open(folder.path(), Fuse::new(None, false), 0, &scripted).await;
+    let (text, first) = world.buy(CALL, 40).await.unwrap();
+    quiet(&world).await;
+    assert_eq!(first.payload().attribution.method, "bm25");
+    assert_eq!(first.payload().spec_hash, Some(scripted.spec.hash()));
+    let pool = first.payload().legs.iter().find(|leg| leg.role == Role::Contributors).unwrap().amount;
+    assert_eq!(held(&world, "suspense"), pool.atoms());
+    assert_eq!(measure_waiting(&world.seller).await.unwrap(), 1);
+    assert_eq!(measure_waiting(&world.seller).await.unwrap(), 0, "nothing waits any more");
+
+    // Half is explained: halfway between null and own data, so half of the pool is paid.
+    let final_receipt = last(&world);
+    assert_eq!(final_receipt.payload().check(), Ok(()));
+    let earnings = final_receipt.payload().legs.iter().find(|leg| leg.role == Role::Earnings).unwrap().amount;
+    assert_eq!(earnings.atoms(), pool.atoms() / 2);
+    assert_eq!(held(&world, "commons"), pool.atoms() - earnings.atoms());
+    let kept = evidence(&world.seller, key(PAYER).address(), CALL).await.unwrap().unwrap();
+    assert_eq!(final_receipt.payload().attribution.influence_root, Some(kept.influence_root()));
+    assert_eq!((kept.paid, kept.pool), (earnings, pool));
+    {
+        let answers = scripted.answers.lock().unwrap();
+        assert_eq!(answers[0].response, text.into_bytes());
+        assert_eq!(Request::from_bytes(&answers[0].request).unwrap(), Request::ask("who owns a wreck", 40));
+    }
+
+    assert_eq!(earned(&world.seller, None).await.unwrap_err().code, Code::EarningsNotFound);
+    assert_eq!(publish_earnings(&world.seller).await.unwrap(), Some(1));
+    assert_eq!(publish_earnings(&world.seller).await.unwrap(), None, "nothing new");
+    let proven = earned(&world.seller, None).await.unwrap();
+    assert_eq!(proven.len(), 3);
+    for (account, proof) in proven {
+        let claim = ClaimEarnings {
+            head: head(&world),
+            host: key(HOST).address(),
+            epoch: proof.epoch,
+            account,
+            cumulative: proof.cumulative,
+            index: proof.index,
+            path: proof.path,
+        };
+        let entry = Entry::sign(&world.ledger.network(), Command::ClaimEarnings(claim), &key(HOST));
+        assert_eq!(world.ledger.commit(vec![entry]).await.unwrap(), [Ok(())]);
+        assert_eq!(world.balance(&account), proof.cumulative.atoms());
+    }
+    assert_eq!(held(&world, "earnings"), 0);
+    let one = earned(&world.seller, Some(key(CONTRIBUTORS[0]).address())).await.unwrap();
+    assert!(one.values().all(|proof| proof.claimed == proof.cumulative));
+    world.audit();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_listing_that_this_host_cannot_measure_is_not_quoted() {
+    let scripted = scripted();
+    let folder = founded(&scripted);
+    let engine = Arc::new(FakeEngine::new(Hash::sha256("base"), &[]));
+    let listing = measured(&Kit::default(), &scripted);
+    let world = World::open_selling(folder.path(), Fuse::new(None, false), 0, engine, listing, None).await;
+    assert_eq!(world.quote(10).await.unwrap_err().code, Code::ListingTerms);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_measured_waits_and_is_measured_later_or_pays_the_commons() {
+    let scripted = scripted();
+    let folder = founded(&scripted);
+    let world = open(folder.path(), Fuse::new(None, false), 0, &scripted).await;
+    scripted.fails.store(true, Ordering::SeqCst);
+    for call in [1, 2] {
+        world.buy(CallId::new([call; 16]), 40).await.unwrap();
+        quiet(&world).await;
+    }
+    assert_eq!(measure_waiting(&world.seller).await.unwrap_err().code, Code::EngineBusy);
+    assert_eq!(world.receipts(), 2);
+    scripted.fails.store(false, Ordering::SeqCst);
+    assert_eq!(measure_waiting(&world.seller).await.unwrap(), 2);
+    assert_eq!(world.receipts(), 4);
+    scripted.fails.store(true, Ordering::SeqCst);
+    world.buy(CallId::new([3; 16]), 40).await.unwrap();
+    quiet(&world).await;
+    world.clock.skip_secs(3_601);
+    let before = held(&world, "commons");
+    // Any batch lets time pass.
+    let transfer = Command::Transfer(agora_types::command::Transfer {
+        head: head(&world),
+        credit: key(PAYER).address(),
+        amount: Amount::from_atoms(1),
+        pending: None,
+        reference: 0,
+        receipt: None,
+    });
+    let entry = Entry::sign(&world.ledger.network(), transfer, &key(HOST));
+    assert_eq!(world.ledger.commit(vec![entry]).await.unwrap(), [Ok(())]);
+    assert!(held(&world, "commons") > before);
+    let asked = scripted.asked.load(Ordering::SeqCst);
+    assert_eq!(measure_waiting(&world.seller).await.unwrap(), 1, "its job is done");
+    assert_eq!(scripted.asked.load(Ordering::SeqCst), asked, "what lapsed is not measured");
+    assert_eq!(world.receipts(), 5);
+    world.audit();
+    world.end().await;
+}
+
+/// Stops the world before or after each durable step of measuring and publishing, and goes on in a new one.
+async fn stop_at_each_step(persists: bool) {
+    let scripted = scripted();
+    let fresh = founded(&scripted);
+    for step in 0.. {
+        let folder = copy(fresh.path());
+        let world = open(folder.path(), Fuse::new(None, false), 0, &scripted).await;
+        for call in [1, 2] {
+            world.buy(CallId::new([call; 16]), 40).await.unwrap();
+            quiet(&world).await;
+        }
+        world.end().await;
+        let fuse = Fuse::new(Some(step), persists);
+        let world = open(folder.path(), fuse.clone(), 1, &scripted).await;
+        let whole = tokio::select! {
+            () = async {
+                measure_waiting(&world.seller).await.unwrap();
+                publish_earnings(&world.seller).await.unwrap();
+            } => true,
+            () = fuse.blown.notified() => false,
+        };
+        world.end().await;
+        let world = open(folder.path(), Fuse::new(None, false), 2, &scripted).await;
+        measure_waiting(&world.seller).await.unwrap();
+        publish_earnings(&world.seller).await.unwrap();
+        assert_eq!(world.receipts(), 4, "step {step}, persists {persists}");
+        let node = world.ledger.distributor(key(HOST).address()).await.unwrap().unwrap();
+        assert_eq!(
+            node.published, node.funded,
+            "step {step}, persists {persists}: everything earned is published, once"
+        );
+        let sum = earned(&world.seller, None).await.unwrap();
+        let sum = Amount::checked_sum(sum.values().map(|proof| proof.cumulative)).unwrap();
+        assert_eq!(sum, node.published, "step {step}, persists {persists}");
+        world.audit();
+        world.end().await;
+        if whole {
+            assert!(step >= 8, "only {step} steps were tried");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_stops_before_any_step_of_measuring_counts_every_answer_once() {
+    stop_at_each_step(false).await;
+}
+
+#[tokio::test]
+async fn a_host_that_stops_after_any_step_of_measuring_counts_every_answer_once() {
+    stop_at_each_step(true).await;
+}
+
+#[tokio::test]
+async fn a_measured_call_that_was_cut_off_is_measured_for_what_was_delivered() {
+    let scripted = scripted();
+    let folder = founded(&scripted);
+    let world = open(folder.path(), Fuse::new(None, false), 0, &scripted).await;
+    let quoted = world.quote(400).await.unwrap();
+    let mut purchase = agora_actors::purchase::Purchase::open(&world.buyer, payer(), CALL, &quoted).await.unwrap();
+    for _ in 0..70 {
+        purchase.next().await.unwrap();
+    }
+    drop(purchase);
+    world.end().await;
+    let world = open(folder.path(), Fuse::new(None, false), 1, &scripted).await;
+    settle_abandoned(&world.seller, key(PAYER).address(), CALL).await.unwrap();
+    assert_eq!(measure_waiting(&world.seller).await.unwrap(), 1);
+    let delivered = {
+        let answers = scripted.answers.lock().unwrap();
+        String::from_utf8(answers[0].response.clone()).unwrap()
+    };
+    let answer = FakeEngine::answer(&Request::ask("who owns a wreck", 400)).concat();
+    assert!(!delivered.is_empty() && answer.starts_with(&delivered));
+    assert_eq!(world.receipts(), 2);
+    world.audit();
+    world.end().await;
+}
