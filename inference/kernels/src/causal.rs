@@ -159,7 +159,7 @@ pub fn causal_back(
             let logs = View::new(logs, form.heads).part(rows.clone(), *head..head + 1);
             let mut room = ROOM.take();
             let own = Own::new(form, seen, rows, *head);
-            one_back(simd, simd, form, &own, &part(mixed), &logs, &part(by), to, &mut room);
+            one_back(simd, simd, form, &own, [&part(mixed), &logs, &part(by)], to, &mut room);
             ROOM.set(room);
         });
     }
@@ -223,8 +223,7 @@ impl Block {
 each_simd! {
     fn one / one_body(simd: Simd, form: &Causal<'_>, own: &Own<'_>, to: Target<'_>, logs: Target<'_>, room: &mut Room);
     fn one_back / one_back_body(
-        simd: Simd, form: &Causal<'_>, own: &Own<'_>, mixed: &View<'_>, logs: &View<'_>, by: &View<'_>, to: [Target<'_>; 3],
-        room: &mut Room,
+        simd: Simd, form: &Causal<'_>, own: &Own<'_>, from: [&View<'_>; 3], to: [Target<'_>; 3], room: &mut Room,
     );
 }
 
@@ -302,15 +301,12 @@ fn soften(scores: &mut [f32], scale: f32) -> f32 {
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "what went forward, and what comes back")]
 fn one_back_body<V: Lanes>(
     v: V,
     simd: Simd,
     form: &Causal<'_>,
     own: &Own<'_>,
-    mixed: &View<'_>,
-    logs: &View<'_>,
-    by: &View<'_>,
+    [mixed, logs, by]: [&View<'_>; 3],
     [mut query, mut key, mut value]: [Target<'_>; 3],
     room: &mut Room,
 ) {

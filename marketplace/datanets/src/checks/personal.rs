@@ -245,7 +245,7 @@ fn addresses(text: &str) -> Vec<Spot> {
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, ..] = address.octets();
     // Carrier and benchmark ranges, and small numbers that are versions more often than hosts.
-    let odd = (a == 100 && (64..128).contains(&b)) || (a == 198 && (18..20).contains(&b)) || a < 6 || a >= 224;
+    let odd = (a == 100 && (64..128).contains(&b)) || (a == 198 && (18..20).contains(&b)) || !(6..224).contains(&a);
     !(address.is_private() || address.is_loopback() || address.is_link_local() || address.is_documentation() || odd)
 }
 

@@ -194,7 +194,8 @@ fn the_policy_decides_on_licence_and_size() {
 
 #[test]
 fn a_weight_is_the_kinds_times_the_declared() {
-    let kinds: [(fn(&mut Submission), u32); 5] = [
+    type Change = fn(&mut Submission);
+    let kinds: [(Change, u32); 5] = [
         (|s| s.kind = ContributionKind::Source, 100),
         (|s| s.kind = ContributionKind::Correction, 100),
         (|s| s.kind = ContributionKind::Annotation, 50),
