@@ -1,11 +1,11 @@
 //! Measures answers for a host: one at a time, on a thread of its own, behind a bounded queue.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, RwLock};
 use std::thread;
 
-use agora_attribution::{Evidence, Matrix, Public};
+use agora_attribution::{AttributionSpec, Evidence, Matrix, Public};
 use agora_economy::ports::attribution::{Answer, AttributionFailure, Attributor, Pending};
 use agora_inference_api::Request;
 use agora_openlora::weights::Weights;
@@ -17,10 +17,13 @@ use crate::failure::bad_input;
 use crate::index::Index;
 use crate::workbench::{Asked, Workbench};
 
+/// Specs by their hashes.
+type Specs = BTreeMap<Hash, AttributionSpec>;
+
 /// Indexes by the hash of their spec. Its thread ends when it is dropped, after the answer that it is at.
 #[derive(Debug)]
 pub struct Measurer {
-    known: Arc<RwLock<BTreeSet<Hash>>>,
+    known: Arc<RwLock<Specs>>,
     jobs: SyncSender<Job>,
 }
 
@@ -56,7 +59,12 @@ impl Measurer {
 
 impl Attributor for Measurer {
     fn knows(&self, spec: &Hash) -> bool {
-        self.known.read().expect("nobody panics with it").contains(spec)
+        self.known.read().expect("nobody panics with it").contains_key(spec)
+    }
+
+    fn spec_of(&self, adapter: &Hash) -> Option<AttributionSpec> {
+        let known = self.known.read().expect("nobody panics with it");
+        known.values().find(|spec| spec.adapter_hash == *adapter).cloned()
     }
 
     fn attribute(&self, answer: Answer) -> Pending<'_> {
@@ -83,13 +91,13 @@ struct Held {
 }
 
 /// Until nobody can ask any more. Measured matrices borrow the indexes, so that a new index begins a new round.
-fn work(jobs: &Receiver<Job>, threads: usize, known: &RwLock<BTreeSet<Hash>>) {
+fn work(jobs: &Receiver<Job>, threads: usize, known: &RwLock<Specs>) {
     let mut held = Held::default();
     while let Some((index, weights, done)) = round(jobs, &mut held) {
-        let spec = index.spec_hash();
+        let (hash, spec) = (index.spec_hash(), index.spec().clone());
         let added = held.add(index, weights, threads);
         if added.is_ok() {
-            known.write().expect("nobody panics with it").insert(spec);
+            known.write().expect("nobody panics with it").insert(hash, spec);
         }
         // Who no longer waits does not want to know.
         let _ = done.send(added);

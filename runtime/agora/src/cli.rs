@@ -149,8 +149,9 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
             };
             print(context, &model::list(context, service.as_deref(), &words).await?)
         }
-        Command::Model(Model::Publish { name, title, price_input, price_output, topic, from }) => {
-            let wanted = model::Wanted { name, title, input: price_input, output: price_output, topics: topic, from };
+        Command::Model(Model::Publish { name, title, price_input, price_output, topic, adapter, from }) => {
+            let wanted =
+                model::Wanted { name, title, input: price_input, output: price_output, topics: topic, adapter, from };
             let service = connect::node(context).await?;
             print(context, &model::publish(context, &*service, wanted).await?)
         }

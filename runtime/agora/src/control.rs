@@ -21,8 +21,8 @@ use serde_json::Value;
 
 pub use answer::{
     Account, AgentAnswer, AgentLine, AgentLogs, AgentStatus, AgentStep, AgentStopped, AgentView, Agents, ApiKeyRemoved,
-    ApiKeyView, ApiKeys, Committed, Deployed, EarnedView, Earnings, EarningsClaimed, Listings, LogPage, ModelView,
-    Models, Offered, ReceiptPage, ReceiptRow, Secret, SellerView, Sellers, SinglePayment, Status, Stopping,
+    ApiKeyView, ApiKeys, Committed, Deployed, EarnedView, Earnings, EarningsClaimed, Listings, LogPage, MeasureView,
+    ModelView, Models, Offered, ReceiptPage, ReceiptRow, Secret, SellerView, Sellers, SinglePayment, Status, Stopping,
 };
 pub use request::Request;
 

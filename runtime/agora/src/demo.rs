@@ -49,8 +49,8 @@ pub async fn run(context: &Context, options: &Demo) -> Outcome<()> {
         return Err(Failure::usage("the demo runs in dev networks only").advise("leave --network out"));
     }
     let engine = load_engine(&context, true).await?;
-    let model = engine.base().clone();
-    let running = Running::start(network, Some(engine), &context.paths).await?;
+    let model = engine.engine.base().clone();
+    let running = Running::start_with(network, Some(engine), &context.paths).await?;
     let told = tell(&context, &running, &mut stage, &model, &package, options).await;
     // Orderly, whatever happened: the next start has nothing to repair.
     running.stop().await;

@@ -38,6 +38,7 @@ use tokio::sync::Notify;
 use crate::cli::args::Up;
 use crate::cli::context::Context;
 use crate::control::Service;
+use engine::Loaded;
 use network::{Network, NodeKeys, failure, refused};
 pub use ports::{Control, PUBLIC_GRACE, Public};
 use ring::Ring;
@@ -47,6 +48,8 @@ pub use system::System;
 
 /// Batches between snapshots of the state.
 const SNAPSHOT_EVERY: u64 = 1_024;
+/// Where a network keeps the adapters that its node serves.
+const ADAPTERS: &str = "adapters";
 /// Milliseconds between publications of the receipt log.
 const PUBLISH_EVERY_MS: u64 = 1_000;
 
@@ -113,6 +116,11 @@ impl Running {
     /// # Errors
     /// The keystore's, the store's and the sandbox's refusals.
     pub async fn start(network: Network, engine: Option<Arc<dyn Engine>>, paths: &Paths) -> Outcome<Self> {
+        Self::start_with(network, engine.map(|engine| Loaded { engine, attributor: None }), paths).await
+    }
+
+    /// The same with what measures the engine's answers.
+    pub(crate) async fn start_with(network: Network, loaded: Option<Loaded>, paths: &Paths) -> Outcome<Self> {
         let since = Instant::now();
         let folder = &network.folder;
         let keys = network.keys()?;
@@ -124,12 +132,12 @@ impl Running {
         let blobs = FolderBlobs::open(&folder.blobs_folder()).map_err(|fault| failure(&fault, folder.path()))?;
         let parts = NodeParts {
             log: Some(log_parts(folder, Arc::clone(&keys.checkpoint))?),
-            host: engine.clone().map(|engine| HostParts {
+            host: loaded.clone().map(|Loaded { engine, attributor }| HostParts {
                 engine,
                 account: Arc::clone(&keys.host),
                 receipt_key: Arc::clone(&keys.receipt),
                 grace_s: agora_actors::host::GRACE_S,
-                attributor: None,
+                attributor,
                 epoch_s: agora_actors::host::EPOCH_S,
             }),
             agents: Some(AgentParts {
@@ -150,7 +158,7 @@ impl Running {
             shops: Some(Arc::clone(&shops)),
             genesis,
             host: (keys.host.address(), keys.receipt.public()),
-            engine,
+            loaded,
             pid: Some(std::process::id()),
             since,
             stop: Arc::clone(&stop),
@@ -241,7 +249,7 @@ pub async fn up(context: &Context, options: &Up) -> Outcome<()> {
     })?);
     let engine = load_engine(context, genesis.dev).await?;
     let folder = network.folder.path().to_path_buf();
-    let running = Running::start(network, Some(engine), &context.paths).await?;
+    let running = Running::start_with(network, Some(engine), &context.paths).await?;
     let public = match open_public(&running, context, options) {
         Ok(public) => public,
         Err(failure) => {
@@ -303,12 +311,14 @@ fn open_public(running: &Running, context: &Context, options: &Up) -> Outcome<Op
 ///
 /// # Errors
 /// As [`engine::load`].
-pub(crate) async fn load_engine(context: &Context, dev: bool) -> Outcome<Arc<dyn Engine>> {
+pub(crate) async fn load_engine(context: &Context, dev: bool) -> Outcome<Loaded> {
     let context = context.clone();
     let load = move || {
         let settings = &context.settings;
         let place = (settings.device.value, settings.threads.value.count());
-        engine::load(&settings.model.value, place, dev, &context.paths, &context.printer).map_err(engine::advise)
+        let adapters = context.paths.network(&settings.network.value).join(ADAPTERS);
+        let folders = (&context.paths, adapters.as_path());
+        engine::load(&settings.model.value, place, dev, folders, &context.printer).map_err(engine::advise)
     };
     let loaded = tokio::task::spawn_blocking(load).await;
     loaded.map_err(|error| Failure::new(Code::EngineStopped, format!("loading the model: {error}")))?
@@ -350,7 +360,7 @@ pub async fn open_offline(paths: &Paths, name: &NetworkName) -> Outcome<Arc<dyn 
         handles: node.handles().clone(),
         genesis,
         host: (host, public),
-        engine: None,
+        loaded: None,
         shops: None,
         pid: None,
         since: Instant::now(),

@@ -83,6 +83,10 @@ impl Attributor for Scripted {
         *spec == self.spec.hash()
     }
 
+    fn spec_of(&self, adapter: &Hash) -> Option<AttributionSpec> {
+        (*adapter == self.spec.adapter_hash).then(|| self.spec.clone())
+    }
+
     fn attribute(&self, answer: Answer) -> Pending<'_> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {

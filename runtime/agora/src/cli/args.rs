@@ -307,6 +307,9 @@ pub enum Model {
         /// Words to find it by
         #[arg(long, value_name = "WORD")]
         topic: Vec<String>,
+        /// An adapter of the node, by name or hash [default: the base model as it is]
+        #[arg(long, value_name = "NAME|HASH")]
+        adapter: Option<String>,
         /// The wallet that owns it and is paid the owner's part
         #[arg(long, value_name = "NAME", default_value = "main")]
         from: String,

@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 
 use agora_actors::clock::{Clock as _, fresh_head};
-use agora_catalog::{Listing, ListingHost};
+use agora_catalog::{DatanetPart, Listing, ListingHost};
 use agora_shell::fetch::{self, Fetched, Fetcher, State};
 use agora_shell::output::{Document, Style};
 use agora_shell::{Failure, Outcome, parse_amount, text};
 use agora_types::batch::Entry;
-use agora_types::{Address, Amount, Canonical as _, Code, Hash, ListingId, Prices, Signed};
+use agora_types::command::Measure;
+use agora_types::{Address, Amount, Canonical as _, Code, DatanetId, Hash, ListingId, Prices, Signed};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -154,6 +155,8 @@ pub struct Wanted {
     pub output: String,
     /// Words to find it by.
     pub topics: Vec<String>,
+    /// An adapter of the node; absent: the base model.
+    pub adapter: Option<String>,
     /// The wallet that owns it.
     pub from: String,
 }
@@ -202,23 +205,37 @@ pub async fn publish(context: &Context, service: &dyn Service, wanted: Wanted) -
     let base = models.models.iter().find(|model| model.base.is_none());
     let base = base.ok_or_else(|| Failure::new(Code::EngineStopped, "the node serves no model"))?;
     let context_max = base.context_max.unwrap_or(0);
+    let adapter = match &wanted.adapter {
+        None => None,
+        Some(name) => {
+            let mut adapters = models.models.iter().filter(|model| model.base.is_some());
+            let found = adapters.find(|model| model.name == *name || model.hash.to_string() == *name);
+            let missing = || Failure::new(Code::EngineUnknownAdapter, format!("the node serves no adapter `{name}`"));
+            Some(found.ok_or_else(missing)?)
+        }
+    };
+    let measure = adapter.and_then(|adapter| adapter.measure.as_ref());
+    let part = |datanet: &DatanetId| DatanetPart { datanet: *datanet, weight: 1 };
     let listing = Listing {
         network: status.chain_id,
         owner: owner.address(),
         name: wanted.name,
         title: wanted.title.unwrap_or_else(|| base.name.clone()),
-        description: format!("{}, offered as it is.", base.name),
+        description: match adapter {
+            None => format!("{}, offered as it is.", base.name),
+            Some(adapter) => format!("{} with the adapter {}.", base.name, adapter.name),
+        },
         topics: wanted.topics,
         model_owner: owner.address(),
         hosts: vec![ListingHost { account: status.host, key: status.host_key }],
         base_hash: base.hash,
-        adapter_hash: None,
-        datanets: Vec::new(),
+        adapter_hash: adapter.map(|adapter| adapter.hash),
+        datanets: measure.map_or_else(Vec::new, |measure| measure.datanets.iter().map(part).collect()),
         prices,
         context_max,
         output_max: (context_max / 2).max(1),
         time: System.now(),
-        measure: None,
+        measure: measure.map(|measure| Measure { spec: measure.spec, method: measure.method.clone() }),
     };
     listing.check().map_err(|code| Failure::new(code, "the listing"))?;
     let signed = Signed::sign(listing.clone(), &signer);

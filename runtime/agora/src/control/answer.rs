@@ -1,7 +1,7 @@
 //! Answers of a node. Amounts are decimal strings of atoms, hashes and addresses 0x-hex.
 
 use agora_types::key::StatementKey;
-use agora_types::{Address, Amount, CallId, Hash, ListingId, Prices, Timestamp};
+use agora_types::{Address, Amount, CallId, DatanetId, Hash, ListingId, Prices, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -172,6 +172,20 @@ pub struct ModelView {
     pub context_max: Option<u64>,
     /// Rank; absent for a base model.
     pub rank: Option<u32>,
+    /// How its answers are attributed, for an adapter with an attribution index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<MeasureView>,
+}
+
+/// How an adapter's answers are attributed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MeasureView {
+    /// Hash of the attribution spec.
+    pub spec: Hash,
+    /// The method.
+    pub method: String,
+    /// Whose data taught it.
+    pub datanets: Vec<DatanetId>,
 }
 
 /// Models.

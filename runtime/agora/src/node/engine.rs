@@ -1,23 +1,36 @@
 //! Which engine a node serves: the model of its settings, or a stand-in without weights.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agora_economy::ports::attribution::Attributor;
 use agora_inference_api::{
     AdapterInfo, BaseInfo, Engine, EngineError, FakeEngine, Job, Pending, Piece, Request, TokenStream,
 };
+use agora_influence::{Adapter, Index, Measurer};
 use agora_openlora::{Device, Loading, OpenLora, Settings as EngineSettings};
 use agora_shell::fetch::{self, Fetcher, State};
 use agora_shell::settings::{DeviceChoice, ModelChoice};
-use agora_shell::{Bar, Failure, Outcome, Paths, Printer};
+use agora_shell::{Bar, Failure, Outcome, Paths, Printer, text};
 use agora_types::{Code, Hash};
 
 /// The name that chooses the stand-in; a dev network's only. `fake:20` takes 20 ms for a token.
 const FAKE: &str = "fake";
 
-/// The engine with the name people know it by.
-pub(super) type Loaded = Arc<dyn Engine>;
+/// Where an adapter's attribution index lies inside its folder.
+const INDEX: &str = "attribution";
+/// Answers that wait to be measured; further ones are tried again later.
+const MEASURED_QUEUE_MAX: usize = 64;
+
+/// What answers, and what measures the answers of adapters that have an attribution index.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    /// The engine.
+    pub(crate) engine: Arc<dyn Engine>,
+    /// Absent where no adapter has an index.
+    pub(crate) attributor: Option<Arc<dyn Attributor>>,
+}
 
 /// Fetches the model if it is a known one and not here, and loads it; says how far it is.
 ///
@@ -27,7 +40,7 @@ pub(super) fn load(
     choice: &ModelChoice,
     (device, threads): (DeviceChoice, usize),
     dev: bool,
-    paths: &Paths,
+    (paths, adapters): (&Paths, &Path),
     printer: &Printer,
 ) -> Outcome<Loaded> {
     if let Some(pace) = fake(choice.as_str())? {
@@ -35,7 +48,8 @@ pub(super) fn load(
             let what = "the stand-in without weights serves dev networks only";
             return Err(Failure::usage(what).advise("choose a model with --model"));
         }
-        return Ok(Arc::new(Paced { engine: FakeEngine::new(Hash::sha256("agora fake model"), &[]), pace }));
+        let engine = Arc::new(Paced { engine: FakeEngine::new(Hash::sha256("agora fake model"), &[]), pace });
+        return Ok(Loaded { engine, attributor: None });
     }
     let (path, expected): (PathBuf, Option<Hash>) = match choice.path() {
         Some(path) => (path.to_path_buf(), None),
@@ -64,7 +78,66 @@ pub(super) fn load(
     let mut progress = |loading: Loading| bar.at(loading.done_bytes);
     let loaded = OpenLora::load(&path, expected, settings, &mut progress);
     bar.finish();
-    loaded.map(|engine| Arc::new(engine) as Loaded).map_err(|error| Failure::new(error.code, error.what))
+    let engine = loaded.map_err(|error| Failure::new(error.code, error.what))?;
+    let attributor = load_adapters(&engine, adapters, threads, printer)?;
+    Ok(Loaded { engine: Arc::new(engine), attributor })
+}
+
+/// Loads every adapter of a folder, each in a folder of its name, and opens the indexes that lie in them. One that is not
+/// as it should be is left out, and said so: the others are served.
+fn load_adapters(
+    engine: &OpenLora,
+    folder: &Path,
+    threads: usize,
+    printer: &Printer,
+) -> Outcome<Option<Arc<dyn Attributor>>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::io(folder)(error)),
+    };
+    let mut folders = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(Failure::io(folder))?.path();
+        if path.is_dir() && path.extension().is_none_or(|end| end != "part") {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    let mut measurer = None;
+    for path in folders {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let left_out = |code: Code, what: String| {
+            printer.warn(&format!("adapter {} is left out: {what} ({code})", text::plain(&name)));
+        };
+        if let Err(error) = engine.load_adapter(&name, &path) {
+            left_out(error.code, error.what);
+            continue;
+        }
+        let index = path.join(INDEX);
+        if !index.is_dir() {
+            continue;
+        }
+        let opened = engine.weights().and_then(|weights| Ok((Adapter::read(&weights, &path)?, weights)));
+        let opened = opened.map_err(|error| (error.code, error.what)).and_then(|(adapter, weights)| {
+            let opened = Index::open(&index, adapter).map_err(|error| (error.code(), error.to_string()));
+            Ok((opened?, weights))
+        });
+        let measurer = match &measurer {
+            Some(known) => known,
+            None => {
+                let started = Measurer::start(threads, MEASURED_QUEUE_MAX);
+                &*measurer.insert(Arc::new(started.map_err(Failure::io(&index))?))
+            }
+        };
+        let added = opened.and_then(|(index, weights)| {
+            measurer.add(index, weights).map_err(|error| (error.code(), error.to_string()))
+        });
+        if let Err((code, what)) = added {
+            printer.warn(&format!("adapter {} cannot be measured: {what} ({code})", text::plain(&name)));
+        }
+    }
+    Ok(measurer.map(|measurer| measurer as Arc<dyn Attributor>))
 }
 
 /// The pace of the stand-in, if it is chosen.

@@ -9,7 +9,6 @@ use agora_actors::node::Handles;
 use agora_catalog::Listing;
 use agora_economy::ports::ledger::Ledger as _;
 use agora_economy::ports::log::Index;
-use agora_inference_api::Engine;
 use agora_receipts::checkpoint::verifier_key;
 use agora_receipts::envelope::{Disclosure, Opening};
 use agora_receipts::{Envelope, Receipt, State};
@@ -25,6 +24,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::engine::Loaded;
 use super::follow::follow;
 use super::network::refused;
 use super::shops::Shops;
@@ -53,8 +53,8 @@ pub(super) struct NodeService {
     pub(super) genesis: Arc<Genesis>,
     /// The host's account and the key of its receipts.
     pub(super) host: (Address, StatementKey),
-    /// What answers questions, on a running node.
-    pub(super) engine: Option<Arc<dyn Engine>>,
+    /// What answers questions and measures the answers, on a running node.
+    pub(super) loaded: Option<Loaded>,
     /// The process, of a running node.
     pub(super) pid: Option<u32>,
     /// Since when.
@@ -327,7 +327,7 @@ impl NodeService {
                 json(&EarningsClaimed { account, amount, earned: proof.cumulative, epoch: proof.epoch })?
             }
             Request::Models => {
-                let models = self.engine.as_deref().map_or_else(Vec::new, view::models);
+                let models = self.loaded.as_ref().map_or_else(Vec::new, view::models);
                 json(&Models { models })?
             }
             Request::AgentDeploy { manifest, component, owner } => {

@@ -5,10 +5,10 @@ use agora_actors::agent::{self, Step};
 use agora_catalog::Listing;
 use agora_economy::ports::ledger::Payment;
 use agora_economy::{HeldPayment, PaymentRecord, PendingState};
-use agora_inference_api::Engine;
-use agora_types::Hash;
+use agora_types::{Canonical as _, Hash};
 
-use crate::control::{AgentLine, AgentStatus, AgentStep, AgentView, ModelView, Offered, SinglePayment};
+use super::engine::Loaded;
+use crate::control::{AgentLine, AgentStatus, AgentStep, AgentView, MeasureView, ModelView, Offered, SinglePayment};
 
 pub(super) fn agent(view: agent::AgentView) -> AgentView {
     let record = view.record;
@@ -52,7 +52,13 @@ pub(super) fn offered(listing: &Listing) -> Offered {
     }
 }
 
-pub(super) fn models(engine: &dyn Engine) -> Vec<ModelView> {
+pub(super) fn models(loaded: &Loaded) -> Vec<ModelView> {
+    let engine = loaded.engine.as_ref();
+    let measure = |adapter: &Hash| {
+        let spec = loaded.attributor.as_ref()?.spec_of(adapter)?;
+        let datanets = spec.datanets.iter().map(|datanet| datanet.id).collect();
+        Some(MeasureView { spec: spec.hash(), method: spec.method.name().to_owned(), datanets })
+    };
     let base = engine.base();
     let first = ModelView {
         name: base.name.clone(),
@@ -60,6 +66,7 @@ pub(super) fn models(engine: &dyn Engine) -> Vec<ModelView> {
         base: None,
         context_max: Some(base.context_max),
         rank: None,
+        measure: None,
     };
     let adapters = engine.adapters().into_iter().map(|adapter| ModelView {
         name: adapter.name,
@@ -67,6 +74,7 @@ pub(super) fn models(engine: &dyn Engine) -> Vec<ModelView> {
         base: Some(base.hash),
         context_max: None,
         rank: Some(adapter.rank),
+        measure: measure(&adapter.hash),
     });
     std::iter::once(first).chain(adapters).collect()
 }

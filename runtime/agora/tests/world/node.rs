@@ -241,6 +241,7 @@ impl FakeNode {
                     base: None,
                     context_max: Some(2_048),
                     rank: None,
+                    measure: None,
                 }],
             }),
             Request::AgentDeploy { manifest, .. } => {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use agora_attribution::Evidence;
+use agora_attribution::{AttributionSpec, Evidence};
 use agora_types::{Amount, Code, Hash};
 
 /// Evidence that is still on its way.
@@ -39,6 +39,9 @@ pub struct Answer {
 pub trait Attributor: Send + Sync {
     /// Whether it has what the spec commits to.
     fn knows(&self, spec: &Hash) -> bool;
+
+    /// The spec by which an adapter's answers are measured here.
+    fn spec_of(&self, adapter: &Hash) -> Option<AttributionSpec>;
 
     /// Measures one answer.
     fn attribute(&self, answer: Answer) -> Pending<'_>;
