@@ -123,7 +123,7 @@ async fn finish(
         sale.close(seller, job).await?;
         return Ok(receipt);
     }
-    bill::finalize(seller, &sale).await?;
+    bill::finalize(seller, &sale, open).await?;
     sale.close(seller, None).await?;
     Ok(receipt)
 }

@@ -1,7 +1,7 @@
 //! The two receipts of a call, and the two commands that put them on the ledger.
 
 use agora_economy::ports::ledger::{ListingTerms, Payment};
-use agora_economy::{PendingState, declared_attribution, final_legs, provisional_attribution, settle_legs};
+use agora_economy::{OpenCall, PendingState, declared_attribution, final_legs, provisional_attribution, settle_legs};
 use agora_receipts::receipt::commit;
 use agora_receipts::{Kind, Receipt, State};
 use agora_types::authorization::Single;
@@ -197,8 +197,8 @@ fn settle_entry(seller: &Seller, sale: &Sale, receipt: Vec<u8>) -> Result<Entry,
 }
 
 /// Appends the final receipt by declared weights. A call that has ended one way or another is left as it is.
-pub(super) async fn finalize(seller: &Seller, sale: &Sale) -> Result<(), CallError> {
-    let Some(call) = seller.ledger().open_call(sale.payer, sale.call).await? else { return Ok(()) };
+pub(super) async fn finalize(seller: &Seller, sale: &Sale, open: Option<OpenCall>) -> Result<(), CallError> {
+    let Some(call) = open else { return Ok(()) };
     let bytes = seller.ledger().receipt(call.record.index).await?;
     let first = bytes.and_then(|bytes| Signed::<Receipt>::from_bytes(&bytes).ok());
     let first = first.ok_or_else(|| CallError::new(Code::StoreDamaged, "the provisional receipt is not in the log"))?;

@@ -422,10 +422,15 @@ pub(crate) fn ahead(quote: &Quote, base: Amount, usage: &Usage, tokens: u64) -> 
     spent(quote, base, &Usage { output, ..*usage }).max(spent(quote, base, &Usage { hidden, ..*usage }))
 }
 
-/// True when a sale of this payer still runs on the channel.
+/// True when a sale of this payer still runs on the channel. One that is settled only waits for its end, which takes
+/// nothing from the channel: a buyer that has its receipt may ask for the rest at once.
 pub(crate) async fn open_on(seller: &Seller, payer: &Address, channel: &ChannelId) -> Result<bool, CallError> {
-    let open = unfinished(seller, Some(payer)).await?;
-    Ok(open.iter().any(|(_, _, record)| record.config.id(&seller.network()) == *channel))
+    for (_, call, record) in unfinished(seller, Some(payer)).await? {
+        if record.config.id(&seller.network()) == *channel && seller.ledger().call(*payer, call).await?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The sales, of one payer or of all, that are not closed.
