@@ -1,7 +1,9 @@
 //! What is in the engine: answers wait, are computed by mistralrs, pause for slow readers, and go.
 //!
-//! One thread decides. mistralrs never holds more rows than it may compute, so its own queue stays empty. A request that
-//! mistralrs has taken is always heard to its end: an answer that nobody receives would fail all rows of its batch.
+//! One thread decides. mistralrs computes one row at a time: on the processor, its attention gives every row of a batch
+//! what belongs to the last one (0.8.1, `flash_attn_cpu_single_q`), so that one buyer's answer would depend on another's,
+//! and rows of different lengths it computes in turns anyway. A request that mistralrs has taken is always heard to its
+//! end: an answer that nobody receives is an error there.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,7 +63,7 @@ impl Desk {
         let free = settings.answers_max.saturating_sub(all);
         if free == 0 || (own > 0 && own + 1 > free) {
             let what = format!("{own} answers of this payer are at work, {all} in all");
-            let retry_ms = book.wait_ms(settings).clamp(RETRY_MS.0, RETRY_MS.1);
+            let retry_ms = book.wait_ms().clamp(RETRY_MS.0, RETRY_MS.1);
             return Err(EngineError::new(Code::EngineBusy, what).retry_after(retry_ms));
         }
         book.held.insert(row.payer(), own + 1);
@@ -72,8 +74,8 @@ impl Desk {
     }
 
     /// About how long a new answer waits to join, in milliseconds.
-    pub(crate) fn wait_ms(&self, settings: &Settings) -> u64 {
-        self.book().wait_ms(settings)
+    pub(crate) fn wait_ms(&self) -> u64 {
+        self.book().wait_ms()
     }
 
     /// Ends everything.
@@ -84,11 +86,10 @@ impl Desk {
 }
 
 impl Book {
-    fn wait_ms(&self, settings: &Settings) -> u64 {
-        let rows = settings.rows_max.max(1);
-        let ahead = (self.held.values().sum::<usize>() + 1).saturating_sub(rows);
+    fn wait_ms(&self) -> u64 {
+        let ahead: usize = self.held.values().sum();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative; `as` saturates")]
-        let wait_ms = (ahead as f64 * self.answer_s / rows as f64 * 1e3).ceil() as u64;
+        let wait_ms = (ahead as f64 * self.answer_s * 1e3).ceil() as u64;
         wait_ms
     }
 }
@@ -108,21 +109,22 @@ enum Outcome {
 /// The desk's thread.
 pub(crate) struct Clerk {
     desk: Arc<Desk>,
-    settings: Settings,
     engine: mpsc::Sender<Request>,
     /// Rows that may join, in the order in which they came.
     ready: Vec<Arc<Row>>,
     /// Rows that wait for their readers.
     paused: Vec<Arc<Row>>,
-    /// Rows in mistralrs.
-    joined: Vec<Arc<Row>>,
+    /// The row in mistralrs.
+    joined: Option<Arc<Row>>,
+    /// The payer who joined last.
+    last: Option<Option<Address>>,
     running: JoinSet<(Arc<Row>, Instant, Outcome)>,
 }
 
 impl Clerk {
-    pub(crate) fn new(desk: Arc<Desk>, settings: Settings, engine: mpsc::Sender<Request>) -> Self {
-        let (ready, paused, joined) = (Vec::new(), Vec::new(), Vec::new());
-        Self { desk, settings, engine, ready, paused, joined, running: JoinSet::new() }
+    pub(crate) fn new(desk: Arc<Desk>, engine: mpsc::Sender<Request>) -> Self {
+        let (ready, paused, joined, last) = (Vec::new(), Vec::new(), None, None);
+        Self { desk, engine, ready, paused, joined, last, running: JoinSet::new() }
     }
 
     /// Serves until the engine is dropped or mistralrs' thread is gone.
@@ -132,14 +134,13 @@ impl Clerk {
                 return self.end().await;
             }
             self.sort();
-            while self.joined.len() < self.settings.rows_max.max(1)
+            while self.joined.is_none()
                 && let Some(row) = self.next()
             {
                 self.join(row);
             }
-            let crowded = self.joined.len() + self.ready.len() > 1;
-            for row in &self.joined {
-                row.crowd(crowded);
+            if let Some(row) = &self.joined {
+                row.crowd(!self.ready.is_empty());
             }
             let patience = self.ready.iter().filter(|row| !row.has_left()).map(|row| row.deadline).min();
             let patience = patience.map_or(IDLE, |deadline| deadline.saturating_duration_since(Instant::now()));
@@ -158,7 +159,7 @@ impl Clerk {
 
     /// Ends all rows, and hears mistralrs out for a while.
     async fn end(&mut self) {
-        for row in self.joined.drain(..) {
+        if let Some(row) = self.joined.take() {
             row.fail(stopped("the engine was dropped"));
         }
         let drain = async { while self.running.join_next().await.is_some() {} };
@@ -184,11 +185,12 @@ impl Clerk {
         }
     }
 
-    /// The next row to join: the oldest of the payer who has fewest in mistralrs.
+    /// The next row to join: the oldest, but nobody's twice in a row while others wait.
     fn next(&mut self) -> Option<Arc<Row>> {
-        let of_payer = |row: &Row| self.joined.iter().filter(|joined| joined.payer() == row.payer()).count();
-        let at = (0..self.ready.len()).min_by_key(|at| (of_payer(&self.ready[*at]), *at))?;
-        Some(self.ready.remove(at))
+        let at = (0..self.ready.len()).min_by_key(|at| (self.last == Some(self.ready[*at].payer()), *at))?;
+        let row = self.ready.remove(at);
+        self.last = Some(row.payer());
+        Some(row)
     }
 
     fn join(&mut self, row: Arc<Row>) {
@@ -216,7 +218,7 @@ impl Clerk {
             self.release(&row);
             return;
         }
-        self.joined.push(Arc::clone(&row));
+        self.joined = Some(Arc::clone(&row));
         let begun = Instant::now();
         self.running.spawn(async move {
             let outcome = match answer.recv().await {
@@ -234,7 +236,7 @@ impl Clerk {
     }
 
     fn leave(&mut self, row: &Arc<Row>, begun: Instant, outcome: Outcome) {
-        self.joined.retain(|joined| !Arc::ptr_eq(joined, row));
+        self.joined = None;
         match outcome {
             Outcome::Done if row.has_left() && !row.is_over() => return self.paused.push(Arc::clone(row)),
             Outcome::Done => row.fail(stopped("mistralrs ended the answer early")),
@@ -269,5 +271,20 @@ impl Drop for Clerk {
         for row in incoming.iter().chain(&self.ready).chain(&self.paused).chain(&self.joined) {
             row.fail(stopped("the engine ended during the answer"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_joins_twice_in_a_row_while_others_wait() {
+        let (engine, _kept) = mpsc::channel(1);
+        let mut clerk = Clerk::new(Arc::default(), engine);
+        let [flood, guest] = [7, 8].map(|byte| Some(Address::new([byte; 20])));
+        clerk.ready = [flood, flood, flood, guest, None].map(|payer| Arc::new(Row::tiny(payer, 1))).to_vec();
+        let joined: Vec<_> = std::iter::from_fn(|| clerk.next()).map(|row| row.payer()).collect();
+        assert_eq!(joined, [flood, guest, flood, None, flood]);
     }
 }

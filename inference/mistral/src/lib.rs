@@ -22,9 +22,8 @@ pub use engine::Mistral;
 /// What an engine may use.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Most rows that mistralrs computes at once, each with keys and values of its own; others wait.
-    pub rows_max: usize,
-    /// Most answers that are computed, wait or pause; then `engine.busy`. One payer alone gets half of these places.
+    /// Most answers that wait, pause or are computed, of which one at a time is; then `engine.busy`. One payer alone gets
+    /// half of these places.
     pub answers_max: usize,
     /// Longest wait to join; then `engine.busy`.
     pub wait_max: Duration,
@@ -34,6 +33,6 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { rows_max: 8, answers_max: 64, wait_max: Duration::from_secs(30), context_max: 4_096 }
+        Self { answers_max: 64, wait_max: Duration::from_secs(30), context_max: 4_096 }
     }
 }

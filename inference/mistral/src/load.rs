@@ -148,17 +148,16 @@ fn read(path: &Path, hash: Hash, context_max: usize) -> Result<Loaded, EngineErr
     Ok(Loaded { base, text, pipeline })
 }
 
-/// What of a context mistralrs can fill: its keys and values grow by blocks, and a block that does not fit is an error of
-/// the whole batch.
+/// What of a context mistralrs can fill: its keys and values grow by blocks, and one that does not fit is an error.
 fn whole_blocks(context: usize) -> usize {
     if context > BLOCK { context - context % BLOCK } else { context }
 }
 
 /// Starts mistralrs' own thread. Nothing is kept from one answer for another: prompts of strangers stay apart.
-pub(crate) async fn begin(pipeline: &Arc<Mutex<dyn Pipeline + Send + Sync>>, rows_max: usize) -> Arc<MistralRs> {
+pub(crate) async fn begin(pipeline: &Arc<Mutex<dyn Pipeline + Send + Sync>>) -> Arc<MistralRs> {
     let pipeline = Arc::clone(pipeline);
-    let rows = std::num::NonZeroUsize::new(rows_max).unwrap_or(std::num::NonZeroUsize::MIN);
-    let method = SchedulerConfig::DefaultScheduler { method: DefaultSchedulerMethod::Fixed(rows) };
+    let method = DefaultSchedulerMethod::Fixed(std::num::NonZeroUsize::MIN);
+    let method = SchedulerConfig::DefaultScheduler { method };
     MistralRsBuilder::new(pipeline, method, false, None).with_no_prefix_cache(true).build().await
 }
 

@@ -225,7 +225,7 @@ impl Hook {
 
 impl CustomLogitsProcessor for Hook {
     fn apply(&self, logits: &Tensor, _context: &[u32]) -> mistralrs::Result<Tensor> {
-        // An error here would end every row of the batch; there is none on a row of numbers in memory.
+        // There is no error on a row of numbers in memory.
         let mut logits: Vec<f32> = logits.to_vec1()?;
         let token = self.choose(&logits);
         logits.fill(NEVER);
@@ -276,24 +276,24 @@ impl Drop for Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use agora_inference_api::Request;
+impl Row {
+    /// With a prompt of two tokens, of the vocabulary of [`Text::tiny`].
+    pub(crate) fn tiny(payer: Option<Address>, ahead_max: usize) -> Self {
+        let job = Job::new(agora_inference_api::Request::ask("Hello!", 8), ahead_max);
+        Self::new(Job { payer, ..job }, vec![1, 1], 64, Duration::ZERO, Arc::new(Text::tiny()), Arc::default())
+    }
+}
 
+#[cfg(test)]
+mod tests {
     use super::*;
     use crate::support;
 
-    /// A row that has joined, and its reader; token 1 is `a`.
-    fn row(ahead_max: usize) -> (Arc<Row>, Reader) {
-        let job = Job::new(Request::ask("Hello!", 8), ahead_max);
-        let row = Row::new(job, vec![1, 1], 64, Duration::ZERO, Arc::new(Text::tiny()), Arc::new(Notify::new()));
-        let row = Arc::new(row);
-        assert_eq!(row.join(), [1, 1]);
-        (Arc::clone(&row), Reader(row))
-    }
-
     #[test]
     fn a_row_that_left_is_not_fed_by_the_place_that_it_left() {
-        let (row, mut reader) = row(1);
+        let row = Arc::new(Row::tiny(None, 1));
+        let mut reader = Reader(Arc::clone(&row));
+        assert_eq!(row.join(), [1, 1]);
         let (first, says_a) = (Hook::new(Arc::clone(&row)), [0.0, 1.0]);
         assert_eq!(first.choose(&says_a), 1);
         row.crowd(true);
