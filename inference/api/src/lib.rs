@@ -11,7 +11,7 @@ mod fake;
 mod request;
 
 pub use answer::Answer;
-pub use draws::Draws;
+pub use draws::{Draws, SplitMix64};
 pub use engine::{
     AdapterInfo, BaseInfo, Ending, Engine, EngineError, Job, LIKELIHOOD_TOKEN_MAX, Likelihood, Likelihoods, Pending,
     Piece, Readiness, TokenStream,

@@ -266,7 +266,7 @@ mod tests {
     use agora_types::Hash;
 
     use super::{Bounds, Checkpoint, CheckpointError, HeldOut, Origin};
-    use crate::random::{Purpose, Random};
+    use crate::random::{Purpose, stream};
 
     const BOUNDS: Bounds = Bounds { numbers: 5, steps: 10 };
 
@@ -324,12 +324,12 @@ mod tests {
         longer.push(0);
         assert!(Checkpoint::from_bytes(&summed(longer), BOUNDS).is_err());
         // With a good checksum: never a panic, and what is read is consistent.
-        let mut random = Random::new(20_261_201, Purpose::Start);
+        let mut random = stream(20_261_201, Purpose::Start);
         let mut read = 0;
         for _ in 0..20_000 {
             let mut changed = bytes.clone();
             for _ in 0..=random.below(3) {
-                let at = usize::try_from(random.below(bytes.len() as u64)).unwrap();
+                let at = random.below(bytes.len());
                 changed[at] = random.next().to_le_bytes()[0];
             }
             if let Ok(checkpoint) = Checkpoint::from_bytes(&summed(changed), BOUNDS) {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use agora_types::{Hash, HashStream};
 
 use crate::examples::Example;
-use crate::random::{Purpose, Random};
+use crate::random::{Purpose, stream};
 use crate::{Settings, TrainError};
 
 /// Most steps of a training.
@@ -116,7 +116,7 @@ impl<'a> Course<'a> {
     /// The order and batches of an epoch.
     pub(crate) fn epoch(&self, at: u32) -> Epoch {
         let mut order = self.learnt.clone();
-        Random::new(self.settings.seed, Purpose::Order(at)).shuffle(&mut order);
+        stream(self.settings.seed, Purpose::Order(at)).shuffle(&mut order);
         let batches = pack(self.settings, self.examples, &order);
         Epoch { order, batches }
     }
@@ -147,7 +147,7 @@ fn split(settings: &Settings, examples: &[Example]) -> (Vec<u32>, Vec<u32>) {
         groups.entry(example.id).or_default().push(u32::try_from(at).expect("at most 2^20 examples"));
     }
     let mut groups: Vec<Vec<u32>> = groups.into_values().collect();
-    Random::new(settings.seed, Purpose::HeldOut).shuffle(&mut groups);
+    stream(settings.seed, Purpose::HeldOut).shuffle(&mut groups);
     let wanted = settings.held_out_share * examples.len() as f64;
     let (mut learnt, mut held_out) = (Vec::new(), Vec::new());
     for group in groups {

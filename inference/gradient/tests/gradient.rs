@@ -6,7 +6,7 @@ mod support;
 use agora_gradient::{Layout, Sequence, Settings};
 use agora_openlora::weights::Role;
 use agora_types::Code;
-use support::{FAMILIES, Random, adapter, family, formula, machine};
+use support::{FAMILIES, Random, adapter, family, formula, machine, tokens};
 
 const SEED: u64 = 20_261_201;
 
@@ -25,8 +25,8 @@ fn losses_and_gradients_of_every_family_are_those_of_the_formulas() {
         let mut random = Random(SEED);
         let (layout, numbers) = adapter(&weights, 3, &mut random);
         // Longer than Gemma's window, and than a block of queries.
-        let long = random.tokens(53, weights.shape().vocabulary);
-        let short = random.tokens(5, weights.shape().vocabulary);
+        let long = tokens(&mut random, 53, weights.shape().vocabulary);
+        let short = tokens(&mut random, 5, weights.shape().vocabulary);
         let sequences =
             [Sequence { tokens: &long, first: 20, weight: 0.5 }, Sequence { tokens: &short, first: 1, weight: -2.0 }];
         let mut gradient = vec![0.0; layout.size()];
@@ -73,7 +73,7 @@ fn threads_vectors_memory_and_company_change_no_bit() {
         let mut random = Random(SEED);
         let (layout, numbers) = adapter(&weights, 4, &mut random);
         let tokens: Vec<Vec<u32>> =
-            [30, 7, 61].iter().map(|count| random.tokens(*count, weights.shape().vocabulary)).collect();
+            [30, 7, 61].iter().map(|count| tokens(&mut random, *count, weights.shape().vocabulary)).collect();
         let sequences: Vec<Sequence<'_>> =
             tokens.iter().map(|tokens| Sequence { tokens, first: 3, weight: 0.25 }).collect();
         let run = |settings: Settings, sequences: &[Sequence<'_>]| {
@@ -108,7 +108,7 @@ fn the_last_layers_alone_have_the_same_gradient_as_all_have_there() {
     let weights = family("gemma3");
     let mut random = Random(SEED);
     let (all, numbers) = adapter(&weights, 2, &mut random);
-    let tokens = random.tokens(25, weights.shape().vocabulary);
+    let tokens = tokens(&mut random, 25, weights.shape().vocabulary);
     let sequences = [Sequence { tokens: &tokens, first: 8, weight: 1.0 }];
     let mut machine = machine(&weights, settings(1));
     let mut right = vec![0.0; all.size()];
@@ -142,7 +142,7 @@ fn the_way_back_may_end_early_while_the_whole_adapter_counts() {
         let weights = family(name);
         let mut random = Random(SEED);
         let (layout, numbers) = adapter(&weights, 3, &mut random);
-        let tokens = random.tokens(25, weights.shape().vocabulary);
+        let tokens = tokens(&mut random, 25, weights.shape().vocabulary);
         let sequences = [Sequence { tokens: &tokens, first: 8, weight: 1.0 }];
         let mut machine = machine(&weights, settings(2));
         let mut all = vec![0.0; layout.size()];

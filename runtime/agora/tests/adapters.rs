@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use agora_attribution::{DatanetRef, Kind, Method, Position};
 use agora_gradient::Layout;
+use agora_inference_api::SplitMix64;
 use agora_influence::{Adapter, Asked, Example, Settings, Teaching, Workbench, build};
 use agora_openlora::weights::{Role, Weights};
 use agora_types::{Address, Code, DatanetId, Hash};
@@ -17,16 +18,10 @@ fn tiny() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../inference/openlora/tests/data/families/llama.gguf")
 }
 
-/// Numbers that follow from a seed (SplitMix64), from -1 to 1.
-fn numbers(count: usize, mut seed: u64) -> Vec<f32> {
-    let mut next = || {
-        seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = seed;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
+/// Numbers that follow from a seed, from -1 to 1.
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut random = SplitMix64(seed);
+    (0..count).map(|_| random.symmetric()).collect()
 }
 
 /// Writes an adapter of the tiny model.

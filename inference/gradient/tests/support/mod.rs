@@ -7,6 +7,7 @@ pub(crate) mod formula;
 use std::path::Path;
 
 use agora_gradient::{Layout, Machine, Settings};
+pub(crate) use agora_inference_api::SplitMix64 as Random;
 use agora_openlora::weights::{Role, Weights};
 
 pub(crate) const FAMILIES: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
@@ -28,34 +29,12 @@ pub(crate) fn adapter(weights: &Weights, rank: usize, random: &mut Random) -> (L
     let mut numbers = vec![0.0; layout.size()];
     for place in layout.places() {
         let size = (place.inputs as f32).sqrt().recip();
-        numbers[place.a()].iter_mut().for_each(|number| *number = random.float() * size);
-        numbers[place.b()].iter_mut().for_each(|number| *number = random.float() * 0.2);
+        numbers[place.a()].iter_mut().for_each(|number| *number = random.symmetric() * size);
+        numbers[place.b()].iter_mut().for_each(|number| *number = random.symmetric() * 0.2);
     }
     (layout, numbers)
 }
 
-/// SplitMix64.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    /// From -1 to 1.
-    pub(crate) fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-    }
-
-    pub(crate) fn tokens(&mut self, count: usize, vocabulary: usize) -> Vec<u32> {
-        (0..count).map(|_| self.below(vocabulary) as u32).collect()
-    }
+pub(crate) fn tokens(random: &mut Random, count: usize, vocabulary: usize) -> Vec<u32> {
+    (0..count).map(|_| random.below(vocabulary) as u32).collect()
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use agora_attribution::{DatanetRef, Kind, Method, Position};
 use agora_gradient::Layout;
+pub(crate) use agora_inference_api::SplitMix64 as Random;
 use agora_influence::{Adapter, Asked, Example, Settings, Teaching, Workbench, build};
 use agora_openlora::weights::{Role, Weights};
 use agora_types::{Address, DatanetId, Hash};
@@ -23,30 +24,8 @@ pub(crate) fn smol() -> Weights {
     Weights::load(&path, None, 1_024, &mut |_| {}).unwrap()
 }
 
-/// SplitMix64.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    /// From -1 to 1.
-    pub(crate) fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-    }
-
-    pub(crate) fn tokens(&mut self, count: usize, vocabulary: usize) -> Vec<u32> {
-        (0..count).map(|_| self.below(vocabulary) as u32).collect()
-    }
+pub(crate) fn tokens(random: &mut Random, count: usize, vocabulary: usize) -> Vec<u32> {
+    (0..count).map(|_| random.below(vocabulary) as u32).collect()
 }
 
 /// An adapter of some size for queries and values, and the hash of its numbers.
@@ -56,8 +35,8 @@ pub(crate) fn adapter(weights: &Weights, rank: usize, size: f32, random: &mut Ra
     let mut numbers = vec![0.0; layout.size()];
     for place in layout.places() {
         let within = (place.inputs as f32).sqrt().recip();
-        numbers[place.a()].iter_mut().for_each(|number| *number = random.float() * within);
-        numbers[place.b()].iter_mut().for_each(|number| *number = random.float() * size);
+        numbers[place.a()].iter_mut().for_each(|number| *number = random.symmetric() * within);
+        numbers[place.b()].iter_mut().for_each(|number| *number = random.symmetric() * size);
     }
     let hash = Hash::sha256(numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>());
     Adapter { layout, numbers, hash }
@@ -80,7 +59,7 @@ pub(crate) fn example(at: usize, asked: Asked) -> Example {
 
 pub(crate) fn asked(random: &mut Random, vocabulary: usize) -> Asked {
     let (prompt, response) = (3 + random.below(6), 10 + random.below(20));
-    Asked { prompt: random.tokens(prompt, vocabulary), response: random.tokens(response, vocabulary) }
+    Asked { prompt: tokens(random, prompt, vocabulary), response: tokens(random, response, vocabulary) }
 }
 
 pub(crate) fn datanets() -> Vec<DatanetRef> {

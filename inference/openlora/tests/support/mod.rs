@@ -11,6 +11,8 @@ pub(crate) mod tiny;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+#[allow(unused_imports, reason = "each test file uses a part")]
+pub(crate) use agora_inference_api::SplitMix64 as Random;
 use agora_inference_api::{Ending, Engine, EngineError, Job, Likelihoods, Piece, Request, TokenStream};
 use agora_openlora::{OpenLora, Settings};
 use agora_types::{Hash, Usage};
@@ -86,26 +88,4 @@ pub(crate) fn start(engine: &OpenLora, request: Request, adapter: Option<Hash>) 
 /// A whole answer, alone.
 pub(crate) fn answer(engine: &OpenLora, request: Request, adapter: Option<Hash>) -> Whole {
     read(start(engine, request, adapter)).unwrap()
-}
-
-/// SplitMix64, for tests that print their seed.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    /// From -1 to 1.
-    pub(crate) fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-    }
 }

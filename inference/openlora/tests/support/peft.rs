@@ -41,8 +41,8 @@ pub(crate) fn tensors(sides: Sides, modules: &[&str], rank: usize, size: f32, se
                 "down_proj" => (sides.width, sides.inner),
                 _ => (sides.inner, sides.width),
             };
-            let a = (0..rank * columns).map(|_| random.float() / (columns as f32).sqrt()).collect();
-            let b = (0..rows * rank).map(|_| random.float() * size).collect();
+            let a = (0..rank * columns).map(|_| random.symmetric() / (columns as f32).sqrt()).collect();
+            let b = (0..rows * rank).map(|_| random.symmetric() * size).collect();
             tensors.insert(name(layer, module, "A"), (rank, columns, a));
             tensors.insert(name(layer, module, "B"), (rows, rank, b));
         }

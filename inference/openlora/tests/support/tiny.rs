@@ -216,13 +216,13 @@ fn weights(random: &mut Random, rows: usize, columns: usize, format: u32) -> Vec
     let scale = |random: &mut Random| (0x2800 + random.below(0x400) as u16).to_le_bytes();
     let mut bytes = Vec::new();
     match format {
-        0 if rows == 1 => (0..columns).for_each(|_| bytes.extend((1.0 + random.float() / 4.0).to_le_bytes())),
-        0 => (0..rows * columns).for_each(|_| bytes.extend((random.float() / 2.0).to_le_bytes())),
+        0 if rows == 1 => (0..columns).for_each(|_| bytes.extend((1.0 + random.symmetric() / 4.0).to_le_bytes())),
+        0 => (0..rows * columns).for_each(|_| bytes.extend((random.symmetric() / 2.0).to_le_bytes())),
         1 => (0..rows * columns).for_each(|_| {
             let sign = 0x8000 * random.below(2) as u16;
             bytes.extend((sign | (0x3000 + random.below(0x400) as u16)).to_le_bytes());
         }),
-        30 => (0..rows * columns).for_each(|_| bytes.extend(&(random.float() / 4.0).to_le_bytes()[2..])),
+        30 => (0..rows * columns).for_each(|_| bytes.extend(&(random.symmetric() / 4.0).to_le_bytes()[2..])),
         _ => {
             let (extra, data) = match format {
                 2 => (false, 16),
