@@ -1,5 +1,6 @@
 //! Benchmarks: ours beside a named peer in the same run, interleaved, medians and ratios.
 
+mod attribution;
 mod inference;
 mod payments;
 
@@ -14,6 +15,8 @@ pub(crate) enum What {
     Payments(payments::Choice),
     /// Answers of a model: prompts, streams and adapters, ours beside llama.cpp and candle
     Inference(inference::Choice),
+    /// Proof of Attribution: faithfulness beside a reference, cost, and training beside torch
+    Attribution(attribution::Choice),
 }
 
 /// Measures, and prints what was seen.
@@ -21,5 +24,6 @@ pub(crate) fn run(root: &Path, what: &What) -> anyhow::Result<()> {
     match what {
         What::Payments(choice) => payments::run(root, choice),
         What::Inference(choice) => inference::run(root, choice),
+        What::Attribution(choice) => attribution::run(root, choice),
     }
 }
