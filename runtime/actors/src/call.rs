@@ -33,7 +33,9 @@ use agora_economy::ports::bus::frame::{Body, Open};
 use agora_types::{Address, CallId, Code, QuoteId};
 
 pub(crate) use line::{Heard, Line};
-pub use measure::{Proven, claim_earnings, earned, evidence, measure_waiting, publish_earnings};
+pub use measure::{
+    Proven, Published, claim_earnings, earned, evidence, measure_call, measure_waiting, publish_earnings, published,
+};
 pub use sale::{ChunkRow, Phase, SellerCall, sweep};
 pub(crate) use sale::{spent, unfinished, window_end};
 use seller::Turn;
@@ -158,8 +160,10 @@ async fn settle_cut_off(seller: &Seller, open: &Open) -> Result<bool, CallError>
 /// # Errors
 /// The first fault; call it again.
 pub async fn settle_abandoned(seller: &Seller, payer: Address, call: CallId) -> Result<(), CallError> {
-    let Some(mut sale) = Sale::load(seller, payer, call).await? else { return Ok(()) };
+    let Some(sale) = Sale::load(seller, payer, call).await? else { return Ok(()) };
     let turn = seller.enter(sale.channel_id(seller), call)?;
+    // Before its turn it may have been served to its end: what stands on disk now counts.
+    let Some(mut sale) = Sale::load(seller, payer, call).await? else { return Ok(()) };
     sale.keep_acknowledged();
     if sale.is_empty() {
         return sale.abandon(seller).await;

@@ -363,11 +363,17 @@ impl Purchase {
         quote: QuoteId,
     ) -> Result<(Self, bool), CallError> {
         let mut tries = REOPEN_TRIES;
+        let mut is_receipt_alone = false;
         loop {
             tries -= 1;
             let means = Means::Own(payer.clone());
             let mut purchase = Self::begin(buyer, means, call, record.clone(), quote).await?;
             match purchase.known().await {
+                // A receipt before any chunk was meant for the earlier life too, unless it is all that the host still has.
+                Ok(true) if matches!(purchase.heard, Some(Body::Final(_))) && !is_receipt_alone && tries > 0 => {
+                    is_receipt_alone = true;
+                    while purchase.hear(REOPEN_WAIT_MS).await?.is_some() {}
+                }
                 Ok(known) => return Ok((purchase, known)),
                 Err(error) if error.code == Code::CallInProgress && tries > 0 => {
                     purchase.stop().await?;

@@ -3,9 +3,13 @@
 use crate::world;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use agora_actors::call::settle_abandoned;
-use agora_actors::purchase::{Arrived, Purchase};
+use agora_actors::purchase::{Arrived, Buyer, Purchase};
+use agora_bus::LocalBus;
+use agora_economy::ports::bus::frame::{Body, Frame};
+use agora_economy::ports::bus::{Bus, Inbox, Key, KeyChange, Message, Pattern, Pending, Subject};
 use agora_economy::testkit::*;
 use agora_inference_api::{FakeEngine, Request};
 use agora_receipts::Receipt;
@@ -141,6 +145,79 @@ async fn a_call_that_is_opened_again_gets_the_same_receipt_and_moves_nothing() {
         assert_eq!((&text, &receipt), (&answer(20), &first), "round {round}");
         check_money(&world, &first);
     }
+    world.end().await;
+}
+
+/// A bus on which the last frame of an earlier stream, a receipt, still arrives when the call is opened again.
+struct Belated {
+    bus: Arc<LocalBus>,
+    receipts: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Bus for Belated {
+    fn publish<'a>(&'a self, subject: &'a Subject, reply: Option<&'a Subject>, frame: &'a [u8]) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let sent = Frame::from_wire(frame).unwrap();
+            let late = match sent.body {
+                Body::Open(_) => self.receipts.lock().unwrap().pop(),
+                _ => None,
+            };
+            if let Some(receipt) = late {
+                let wire = Frame::new(sent.stream, Body::Final(receipt)).to_wire()?;
+                self.bus.publish(reply.unwrap(), None, &wire).await?;
+            }
+            self.bus.publish(subject, reply, frame).await
+        })
+    }
+    fn request<'a>(&'a self, subject: &'a Subject, frame: &'a [u8], timeout_ms: u32) -> Pending<'a, Message> {
+        self.bus.request(subject, frame, timeout_ms)
+    }
+    fn subscribe<'a>(&'a self, pattern: &'a Pattern, capacity: usize) -> Pending<'a, Box<dyn Inbox<Message>>> {
+        self.bus.subscribe(pattern, capacity)
+    }
+    fn join<'a>(
+        &'a self,
+        pattern: &'a Pattern,
+        group: &'a str,
+        capacity: usize,
+    ) -> Pending<'a, Box<dyn Inbox<Message>>> {
+        self.bus.join(pattern, group, capacity)
+    }
+    fn put<'a>(&'a self, key: &'a Key, value: &'a [u8]) -> Pending<'a, u64> {
+        self.bus.put(key, value)
+    }
+    fn delete<'a>(&'a self, key: &'a Key) -> Pending<'a, ()> {
+        self.bus.delete(key)
+    }
+    fn get<'a>(&'a self, key: &'a Key) -> Pending<'a, Option<Arc<[u8]>>> {
+        self.bus.get(key)
+    }
+    fn watch<'a>(&'a self, bucket: &'a str, capacity: usize) -> Pending<'a, Box<dyn Inbox<KeyChange>>> {
+        self.bus.watch(bucket, capacity)
+    }
+}
+
+/// A buyer was stopped just before its receipt, and the host's last frame reached its next life: that buyer took it for the
+/// whole answer, and the call stayed unfinished for ever.
+#[tokio::test]
+async fn a_receipt_that_was_meant_for_an_earlier_life_of_the_buyer_is_not_taken_for_the_answer() {
+    let folder = founded();
+    let world = World::open(folder.path(), Fuse::new(None, false), 0).await;
+    let quoted = world.quote(20).await.unwrap();
+    let mut purchase = Purchase::open(&world.buyer, payer(), CALL, &quoted).await.unwrap();
+    let first = purchase.drain().await.unwrap();
+    drop(purchase);
+    while world.seller.running() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let bus = Belated { bus: world.bus.clone(), receipts: Mutex::new(vec![first.to_bytes()]) };
+    let Buyer { ledger, journal, directory, clock, random, .. } = world.buyer.as_ref();
+    let (ledger, journal, directory) = (ledger.clone(), journal.clone(), directory.clone());
+    let next = Buyer { ledger, journal, bus: Arc::new(bus), directory, clock: clock.clone(), random: random.clone() };
+    let mut again = Purchase::settle(&Arc::new(next), payer(), CALL).await.unwrap().expect("unfinished");
+    assert_eq!(again.drain().await.unwrap(), first);
+    assert_eq!(String::from_utf8_lossy(again.response()), answer(20));
+    check_money(&world, &first);
     world.end().await;
 }
 
