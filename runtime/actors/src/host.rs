@@ -20,7 +20,8 @@ use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::call::{
-    Phase, Seller, SellerParts, measure_waiting, publish_earnings, serve_call, settle_abandoned, sweep, unfinished,
+    Phase, Seller, SellerParts, measure_call, measure_waiting, publish_earnings, serve_call, settle_abandoned, sweep,
+    unfinished,
 };
 use crate::error::CallError;
 use crate::purchase::Directory;
@@ -245,9 +246,10 @@ impl HostActor {
                 Err(error) => tracing::info!(%call, %error, "a call ended early"),
             }
             drop(permit);
-            // What fails now is tried again in the next round.
-            if seller.measures() {
-                let _ = measure_waiting(&seller).await;
+            if seller.measures()
+                && let Err(error) = measure_call(&seller, open.channel.payer, call).await
+            {
+                tracing::debug!(%call, %error, "a call is attributed in the next round");
             }
         });
     }

@@ -1,21 +1,19 @@
 //! Measured calls after their settlement: evidence, the final receipt that it leads to, and what contributors earn of it.
 //!
-//! One call is measured at a time, so that the earnings always count a whole beginning of this host's final receipts. What
-//! a crash leaves:
+//! One call is measured at a time, and counted before the next is finalized, so that the earnings always count a whole
+//! beginning of this host's final receipts. What a crash leaves:
 //!
 //! | it ends | on disk | what happens next |
 //! |---|---|---|
 //! | after the settlement | the sale | its end is repeated and makes the job |
 //! | after the job is made | the job | the answer is measured |
 //! | after the evidence | job and evidence | the same evidence makes the final receipt; nothing is measured twice |
-//! | after the final receipt | job, evidence, ledger | the ledger says it is final: the earnings are counted |
+//! | after the final receipt | job, evidence, ledger | it is the call at hand: its earnings are counted before all else |
 //! | after the earnings | evidence, earnings | nothing: the job is gone with the same step |
 //! | after the published list | the list | the epoch is published with this very list |
 //! | after the publication | list and ledger | nothing |
 //!
 //! A call whose deadline passes first pays the commons; its job goes, its evidence stays and counts nothing.
-
-use std::collections::BTreeMap;
 
 use agora_attribution::Evidence;
 use agora_economy::ports::attribution::Answer;
@@ -39,6 +37,10 @@ const EVIDENCE: u8 = b'e';
 const TOTAL: u8 = b't';
 const PUBLISHED: u8 = b'p';
 const PROGRESS: &[u8] = b"n";
+/// The call whose final receipt may be on the ledger before its earnings are counted.
+const AT_HAND: &[u8] = b"h";
+/// Jobs of one page.
+const JOBS_PAGE: usize = 64;
 /// Accounts of one row of a published list.
 const LIST_ROW_ACCOUNTS: usize = 16_384;
 
@@ -94,6 +96,17 @@ impl Canonical for Listed {
     const SIZE_MAX: usize = 1 << 20;
 }
 
+/// What accounts have earned of this host, as the newest epoch on the ledger says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The epoch.
+    pub epoch: u64,
+    /// Accounts in rising order, with all that each has earned.
+    pub rows: Vec<(Address, Amount)>,
+    /// One for each row.
+    leaves: Vec<Hash>,
+}
+
 /// What an account has earned of this host, by the newest epoch on the ledger, with what it needs to claim it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proven {
@@ -132,61 +145,116 @@ pub(super) fn job(sale: &Sale, call: Option<&OpenCall>, spec: Option<Hash>, requ
     Some(put(key(JOB, &sale.payer, &sale.call), job.to_bytes()))
 }
 
-/// Measures and finalizes the calls that wait, oldest call ids first, one after another; how many it ended.
+fn ids(bytes: &[u8]) -> Result<(Address, CallId), CallError> {
+    let (payer, call) = bytes.split_at_checked(Address::SIZE).ok_or_else(|| damaged("a measured call's ids"))?;
+    let ids = Address::from_slice(payer).zip(CallId::from_slice(call));
+    ids.ok_or_else(|| damaged("a measured call's ids"))
+}
+
+/// Measures and finalizes the calls that wait, one after another; how many it ended.
+///
+/// Where more wait than fit one page, a round takes a page for each first byte of the payers.
 ///
 /// # Errors
-/// The first fault or refusal; the call waits for the next round, and others behind it too.
+/// The first fault or refusal; the call waits for the next round, and keeps no other from being measured.
 pub async fn measure_waiting(seller: &Seller) -> Result<usize, CallError> {
     let _one = seller.measuring.lock().await;
-    let rows = seller.parts.journal.list(Table::Attribution, vec![JOB], READ_ROWS_MAX).await?;
-    let mut ended = 0;
+    let mut ended = usize::from(end_at_hand(seller).await?);
     let mut failed = None;
-    for (key, bytes) in rows {
-        let ids = key.get(1..).filter(|ids| ids.len() == Address::SIZE + CallId::SIZE);
-        let (payer, call) = ids.map(|ids| ids.split_at(Address::SIZE)).ok_or_else(|| damaged("a job's key"))?;
-        let (payer, call) = (Address::from_slice(payer), CallId::from_slice(call));
-        let (payer, call) = payer.zip(call).ok_or_else(|| damaged("a job's key"))?;
-        let job = Job::from_bytes(&bytes).map_err(|error| damaged(&error.to_string()))?;
-        match measure(seller, payer, call, job).await {
-            Ok(()) => ended += 1,
-            // One that cannot be measured does not keep the others from their money.
-            Err(error) => {
-                tracing::warn!(%call, %error, "a call is not attributed yet");
-                failed.get_or_insert(error);
+    let mut page = waiting(seller, vec![JOB]).await?;
+    let mut firsts = match page.len() < JOBS_PAGE {
+        true => None,
+        false => {
+            page.clear();
+            Some(0..=u8::MAX)
+        }
+    };
+    loop {
+        for (payer, call) in page {
+            match measure(seller, payer, call).await {
+                Ok(done) => ended += usize::from(done),
+                // One that cannot be measured does not keep the others from their money.
+                Err(error) => {
+                    tracing::warn!(%call, %error, "a call is not attributed yet");
+                    failed.get_or_insert(error);
+                }
             }
         }
+        let Some(first) = firsts.as_mut().and_then(Iterator::next) else { break };
+        page = waiting(seller, vec![JOB, first]).await?;
     }
     failed.map_or(Ok(ended), Err)
 }
 
-async fn measure(seller: &Seller, payer: Address, call: CallId, job: Job) -> Result<(), CallError> {
-    let (journal, place) = (&seller.parts.journal, key(EVIDENCE, &payer, &call));
+/// Measures and finalizes one call, if it waits for that; true if it ended.
+///
+/// # Errors
+/// The fault or refusal; the call waits for the next round.
+pub async fn measure_call(seller: &Seller, payer: Address, call: CallId) -> Result<bool, CallError> {
+    let _one = seller.measuring.lock().await;
+    measure(seller, payer, call).await
+}
+
+/// A page of the calls that wait.
+async fn waiting(seller: &Seller, prefix: Vec<u8>) -> Result<Vec<(Address, CallId)>, CallError> {
+    let rows = seller.parts.journal.list(Table::Attribution, prefix, JOBS_PAGE).await?;
+    rows.iter().map(|(key, _)| ids(&key[1..])).collect()
+}
+
+async fn measure(seller: &Seller, payer: Address, call: CallId) -> Result<bool, CallError> {
+    end_at_hand(seller).await?;
+    let journal = &seller.parts.journal;
+    let Some(job) = journal.get(Table::Attribution, key(JOB, &payer, &call)).await? else { return Ok(false) };
+    let mut known = evidence(seller, payer, call).await?;
     if let Some(open) = seller.ledger().open_call(payer, call).await? {
-        let evidence = match evidence(seller, payer, call).await? {
-            Some(known) => known,
+        let mut writes = vec![put(AT_HAND.to_vec(), [payer.as_bytes().as_slice(), call.as_bytes()].concat())];
+        let evidence = match known.take() {
+            Some(evidence) => evidence,
             None => {
-                let attributor = seller.parts.attributor.as_ref();
-                let attributor =
-                    attributor.ok_or_else(|| CallError::new(Code::ListingTerms, "nothing measures here"))?;
-                let Job { spec, request, response } = job;
-                let answer = Answer { spec, request, response, pool: open.contributor_part };
-                let measured = attributor.attribute(answer).await;
-                let measured = measured.map_err(|failure| CallError::new(failure.code, failure.what))?;
-                journal.commit(vec![put(place.clone(), measured.to_bytes())]).await?;
+                let job = Job::from_bytes(&job).map_err(|error| damaged(&error.to_string()))?;
+                let measured = attribute(seller, job, &open).await?;
+                writes.push(put(key(EVIDENCE, &payer, &call), measured.to_bytes()));
                 measured
             }
         };
+        journal.commit(writes).await?;
         finalize(seller, payer, call, &open, &evidence).await?;
+        known = Some(evidence);
     }
-    // Final by now, or lapsed: the ledger says which.
-    let mut writes = vec![gone(key(JOB, &payer, &call))];
+    end(seller, payer, call, known.as_ref()).await?;
+    Ok(true)
+}
+
+async fn attribute(seller: &Seller, job: Job, open: &OpenCall) -> Result<Evidence, CallError> {
+    let attributor = seller.parts.attributor.as_ref();
+    let attributor = attributor.ok_or_else(|| CallError::new(Code::ListingTerms, "nothing measures here"))?;
+    let Job { spec, request, response } = job;
+    let answer = Answer { spec, request, response, pool: open.contributor_part };
+    attributor.attribute(answer).await.map_err(|failure| CallError::new(failure.code, failure.what))
+}
+
+/// Ends the call that a stop left between its final receipt and its earnings; true if there was one.
+async fn end_at_hand(seller: &Seller) -> Result<bool, CallError> {
+    let bytes = seller.parts.journal.get(Table::Attribution, AT_HAND.to_vec()).await?;
+    let Some(bytes) = bytes else { return Ok(false) };
+    let (payer, call) = ids(&bytes)?;
+    if seller.ledger().open_call(payer, call).await?.is_some() {
+        return Ok(false);
+    }
+    let known = evidence(seller, payer, call).await?;
+    end(seller, payer, call, known.as_ref()).await?;
+    Ok(true)
+}
+
+/// Final by now, or lapsed: the ledger says which. The job goes with the step that counts its earnings.
+async fn end(seller: &Seller, payer: Address, call: CallId, known: Option<&Evidence>) -> Result<(), CallError> {
+    let mut writes = vec![gone(key(JOB, &payer, &call)), gone(AT_HAND.to_vec())];
     let record = seller.ledger().call(payer, call).await?;
-    if let Some(index) = record.and_then(|record| record.finished).and_then(|finished| finished.index)
-        && let Some(evidence) = evidence(seller, payer, call).await?
-    {
-        writes.extend(count(seller, index, &evidence).await?);
+    let index = record.and_then(|record| record.finished).and_then(|finished| finished.index);
+    if let Some((index, evidence)) = index.zip(known) {
+        writes.extend(count(seller, index, evidence).await?);
     }
-    Ok(journal.commit(writes).await?)
+    Ok(seller.parts.journal.commit(writes).await?)
 }
 
 /// The final receipt, which sets aside what the evidence pays.
@@ -273,6 +341,7 @@ pub async fn evidence(seller: &Seller, payer: Address, call: CallId) -> Result<O
 /// The ledger's refusals and faults: call it again.
 pub async fn publish_earnings(seller: &Seller) -> Result<Option<u64>, CallError> {
     let _one = seller.measuring.lock().await;
+    end_at_hand(seller).await?;
     let known = seller.ledger().distributor(seller.account()).await?.unwrap_or_default();
     let epoch = known.epoch + 1;
     let progress = progress(seller).await?;
@@ -369,11 +438,11 @@ async fn forget_lists(seller: &Seller, epoch: u64) -> Result<(), CallError> {
     Ok(())
 }
 
-/// What accounts have earned by the newest published epoch, with the proofs to claim it; all accounts, or one.
+/// What accounts have earned by the newest published epoch.
 ///
 /// # Errors
-/// `earnings.not_found` before the first epoch; faults.
-pub async fn earned(seller: &Seller, wanted: Option<Address>) -> Result<BTreeMap<Address, Proven>, CallError> {
+/// `earnings.not_found` before the first epoch; `store.damaged` for a list that is not the ledger's; faults.
+pub async fn published(seller: &Seller) -> Result<Published, CallError> {
     let host = seller.account();
     let known = seller.ledger().distributor(host).await?.filter(|known| known.epoch > 0);
     let known = known.ok_or_else(|| CallError::new(Code::EarningsNotFound, "nothing was published yet"))?;
@@ -383,25 +452,29 @@ pub async fn earned(seller: &Seller, wanted: Option<Address>) -> Result<BTreeMap
     if Some(root(&leaves)) != known.root {
         return Err(damaged("the published list of earnings is not the one on the ledger"));
     }
-    let mut proven = BTreeMap::new();
-    for (index, (account, cumulative)) in (0u64..).zip(rows) {
-        if wanted.is_some_and(|wanted| wanted != account) {
-            continue;
-        }
-        let claimed = seller.ledger().claimed(host, account).await?;
-        let path = inclusion_proof(&leaves, index).ok_or_else(|| damaged("a leaf of the earnings"))?;
-        proven.insert(account, Proven { epoch: known.epoch, cumulative, claimed, index, path });
-    }
-    Ok(proven)
+    Ok(Published { epoch: known.epoch, rows, leaves })
+}
+
+/// What an account has earned by the newest published epoch, with the proof to claim it.
+///
+/// # Errors
+/// As [`published`]; `earnings.not_found` for an account without earnings.
+pub async fn earned(seller: &Seller, account: Address) -> Result<Proven, CallError> {
+    let Published { epoch, rows, leaves } = published(seller).await?;
+    let at = rows.binary_search_by_key(&account, |(account, _)| *account);
+    let at = at.map_err(|_| CallError::new(Code::EarningsNotFound, account.to_string()))?;
+    let claimed = seller.ledger().claimed(seller.account(), account).await?;
+    let index = at as u64;
+    let path = inclusion_proof(&leaves, index).ok_or_else(|| damaged("a leaf of the earnings"))?;
+    Ok(Proven { epoch, cumulative: rows[at].1, claimed, index, path })
 }
 
 /// Pays an account what the newest epoch says, signed by the host; what was paid now, with the proof that did it.
 ///
 /// # Errors
-/// As [`earned`]; `earnings.not_found` for an account without earnings; the ledger's refusals.
+/// As [`earned`]; `earnings.claimed` if nothing is due; the ledger's refusals.
 pub async fn claim_earnings(seller: &Seller, account: Address) -> Result<(Amount, Proven), CallError> {
-    let proof = earned(seller, Some(account)).await?.remove(&account);
-    let proof = proof.ok_or_else(|| CallError::new(Code::EarningsNotFound, account.to_string()))?;
+    let proof = earned(seller, account).await?;
     let due = proof.cumulative.checked_sub(proof.claimed).filter(|due| !due.is_zero());
     let due = due.ok_or_else(|| CallError::new(Code::EarningsClaimed, account.to_string()))?;
     let Proven { epoch, cumulative, index, ref path, .. } = proof;

@@ -127,18 +127,19 @@ impl NodeService {
         let seller = self.seller().await?;
         let host = seller.account();
         let known = self.handles.ledger.distributor(host).await?.unwrap_or_default();
-        let proven = if known.epoch == 0 {
-            std::collections::BTreeMap::new()
-        } else {
-            call::earned(&seller, account).await.map_err(refused)?
+        let mut rows = match known.epoch {
+            0 => Vec::new(),
+            _ => call::published(&seller).await.map_err(refused)?.rows,
         };
-        let count = proven.len() as u64;
-        let view = |(account, proof): (Address, call::Proven)| EarnedView {
-            account,
-            earned: proof.cumulative,
-            claimed: proof.claimed,
-        };
-        let accounts = proven.into_iter().map(view).take(PAGE_MAX as usize).collect();
+        rows.retain(|(row, _)| account.is_none_or(|account| account == *row));
+        let count = rows.len() as u64;
+        rows.truncate(PAGE_MAX as usize);
+        let accounts = self.handles.ledger.query(move |economy| {
+            let claimed = |account| economy.state().claimed.get(&(host, account)).copied().unwrap_or_default();
+            let view = |(account, earned)| EarnedView { account, earned, claimed: claimed(account) };
+            rows.into_iter().map(view).collect()
+        });
+        let accounts = accounts.await?;
         let (epoch, funded, published, claimed) = (known.epoch, known.funded, known.published, known.claimed);
         Ok(Earnings { host, epoch, funded, published, claimed, accounts, count })
     }
