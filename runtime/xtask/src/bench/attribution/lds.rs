@@ -9,7 +9,7 @@ use super::statistics::{Draws, Interval, Table, interval};
 /// What is paid by, and the same before the least squares.
 pub(super) const OURS: &str = "influence-ekfac-nnls";
 pub(super) const OURS_BEFORE: &str = "influence-ekfac";
-/// The words-only yardsticks; the better one counts.
+/// The words-only yardsticks: over whole texts, and over responses.
 pub(super) const WORDS: [&str; 2] = ["bm25", "bm25, responses"];
 /// Reference implementations begin with this.
 pub(super) const REFERENCE: &str = "reference: ";
@@ -133,11 +133,6 @@ impl Lds {
         Some((count * one / (1.0 + (count - 1.0) * one)).sqrt())
     }
 
-    /// The better of the words-only methods.
-    fn words(&self) -> Option<&Line> {
-        self.lines.iter().find(|line| WORDS.contains(&line.method.as_str()))
-    }
-
     /// The best of the reference implementations.
     fn reference(&self) -> Option<&Line> {
         self.lines.iter().find(|line| line.method.starts_with(REFERENCE))
@@ -155,7 +150,7 @@ impl Lds {
                 let what = format!("LDS of {name}: {part:.2} of {of}'s (at least {PART_MIN}; {low:.2} to {high:.2})");
                 goals.push((what, part >= PART_MIN));
             }
-            if let Some(words) = self.words() {
+            for words in WORDS.into_iter().filter_map(|words| self.line(words)) {
                 let more = ours.lds.mean - words.lds.mean;
                 let pairs = ours.draws.iter().zip(&words.draws).map(|(own, other)| own - other).collect();
                 let Interval { low, high, .. } = interval(more, pairs);
