@@ -138,6 +138,12 @@ impl<'a> Course<'a> {
     }
 }
 
+/// The places of the examples that a training with these settings learns from, rising; the others are held out. Whoever
+/// credits examples for what an adapter says leaves out those that never taught it.
+pub fn learnt(settings: &Settings, examples: &[Example]) -> Vec<u32> {
+    split(settings, examples).0
+}
+
 /// The places of examples that are learnt from and of those that are held out, rising. Those of one id stay together, so
 /// that no contribution is measured on what it taught.
 #[allow(clippy::cast_precision_loss, reason = "there are at most 2^20")]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use agora_inference_api::EngineError;
-use agora_types::Hash;
+use agora_types::{Code, Hash};
 
 use crate::checkpoint::CheckpointError;
 use crate::settings::SettingsError;
@@ -57,4 +57,18 @@ pub enum TrainError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl TrainError {
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Settings(_) => Code::FactorySettings,
+            Self::Count { .. } | Self::Example { .. } => Code::FactoryExamples,
+            Self::Checkpoint { .. } => Code::FactoryCheckpoint,
+            Self::Engine(error) => error.code,
+            Self::Diverged { .. } => Code::FactoryDiverged,
+            Self::File { .. } => Code::NodeIo,
+        }
+    }
 }

@@ -21,6 +21,7 @@ mod start;
 mod train;
 
 pub use checkpoint::{Bounds, Checkpoint, CheckpointError, HeldOut, Origin};
+pub use course::learnt;
 pub use examples::Example;
 pub use failure::TrainError;
 pub use manifest::{AdapterFile, Base, CODE_VERSION, Counts, Losses, Manifest};

@@ -90,6 +90,14 @@ pub fn build(
         _ => {}
     }
     let texts: Vec<&[u32]> = teaching.examples.iter().map(|example| example.text.as_slice()).collect();
+    if settings.method.has_gradients() && !(1..=1_000).contains(&settings.strength_milli) {
+        return Err(bad_input(format!("a strength of {}; 1 to 1,000 are possible", settings.strength_milli)));
+    }
+    // What computes gradients, here and at every call.
+    let adapter = match settings.method.has_gradients() {
+        true => teaching.adapter.clone().at_strength(settings.strength_milli),
+        false => teaching.adapter.clone(),
+    };
     let suffixes = match texts.iter().all(|text| text.is_empty()) {
         true => None,
         false => Some(Suffixes::new(&texts)?),
@@ -98,12 +106,11 @@ pub fn build(
         Method::DeclaredWeights => return Err(bad_input("declared weights are not measured")),
         Method::Bm25 => Made { lens: words(suffixes.as_ref())?, rows: None, clip_milli: 0, scale_milli: 0 },
         Method::EmbeddingSimilarity => embeddings(bench, teaching, progress)?,
-        _ => gradients(bench, teaching, settings, folder, progress)?,
+        _ => gradients(bench, &Teaching { adapter: &adapter, ..*teaching }, settings, folder, progress)?,
     };
     let table = table(teaching, settings, made.rows.as_deref())?;
     let spec = spec(bench, teaching, settings, &made, &table, suffixes.as_ref())?;
     let Made { lens, rows, .. } = made;
-    let adapter = teaching.adapter.clone();
     let mut index = Index { spec_hash: spec.hash(), spec, table, adapter, rows, lens, suffixes };
     index.spec.calibration = calibrate(&index, bench, teaching, progress)?;
     index.spec.check().map_err(refused("the attribution spec"))?;
@@ -259,6 +266,7 @@ fn spec(
             damping_micro: settings.damping_micro,
             clip_milli: made.clip_milli,
             row_scale_milli: made.scale_milli,
+            strength_milli: if settings.method.has_gradients() { settings.strength_milli } else { 0 },
         },
         clusters: settings.clusters,
         solver: SolverRules::new(settings.l1_micro),

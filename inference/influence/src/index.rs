@@ -60,7 +60,7 @@ impl Index {
     /// # Errors
     /// `attribution.bad_spec`, `attribution.bad_matrix` if a file is missing, breaks a bound, or is not what the spec commits
     /// to.
-    pub fn open(folder: &Path, adapter: Adapter) -> Result<Self, InfluenceError> {
+    pub fn open(folder: &Path, mut adapter: Adapter) -> Result<Self, InfluenceError> {
         let bytes = files::read(folder, SPEC, AttributionSpec::SIZE_MAX as u64)?;
         let spec = AttributionSpec::from_bytes(&bytes)
             .map_err(|error| InfluenceError::Refused { code: Code::AttributionSpec, what: error.to_string() })?;
@@ -93,6 +93,7 @@ impl Index {
             Method::EmbeddingSimilarity => Lens::Embedding,
             Method::Bm25 => words(suffixes.as_ref())?,
             _ => {
+                adapter = adapter.at_strength(spec.gradient.strength_milli);
                 let blocks = blocks(&spec, &adapter)?;
                 let bent = bent(folder, &spec, &blocks)?;
                 let (seed, dimension) = (spec.gradient.projection_seed, spec.gradient.dimension as usize);

@@ -63,6 +63,19 @@ impl Adapter {
     }
 }
 
+impl Adapter {
+    /// The same with its product at so many thousandths; the name stays that of the whole.
+    #[must_use]
+    pub(crate) fn at_strength(mut self, milli: u32) -> Self {
+        #[allow(clippy::cast_possible_truncation, reason = "the root of at most one, rounded once")]
+        let factor = (f64::from(milli) / 1_000.0).sqrt() as f32;
+        if milli != 1_000 {
+            self.numbers.iter_mut().for_each(|number| *number *= factor);
+        }
+        self
+    }
+}
+
 impl Workbench {
     /// With so many threads, at most 64.
     ///

@@ -117,6 +117,11 @@ impl Weights {
         self.text.encode(text)
     }
 
+    /// The bytes that a token shows: none for one that is not text. A character may be spread over several tokens.
+    pub fn shown(&self, token: u32) -> &[u8] {
+        self.text.bytes(token)
+    }
+
     /// Tokens of a request as the model's template renders it.
     ///
     /// # Errors

@@ -66,6 +66,10 @@ pub struct Gradient {
     /// `s` of the quantisation contract (see [`crate::Row`]), thousandths.
     #[n(7)]
     pub row_scale_milli: u64,
+    /// At which part of the adapter's strength gradients are taken, thousandths of its product, 1 to 1,000; 0 for methods
+    /// without gradients.
+    #[n(8)]
+    pub strength_milli: u32,
 }
 
 /// When two examples are near-duplicates. Either is enough.
@@ -289,7 +293,9 @@ impl AttributionSpec {
         let named = modules.len() <= MODULES_MAX
             && modules.iter().all(|module| is_word(module))
             && modules.windows(2).all(|pair| pair[0] < pair[1]);
-        let layered = !modules.is_empty() && self.gradient.layer_first < self.gradient.layer_end;
+        let layered = !modules.is_empty()
+            && self.gradient.layer_first < self.gradient.layer_end
+            && (1..=1_000).contains(&self.gradient.strength_milli);
         sized && named && (layered || !self.method.has_gradients())
     }
 

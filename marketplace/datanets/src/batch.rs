@@ -4,7 +4,8 @@
 //! gains nothing: the items behind it open for the account that made them, and for no other.
 
 use agora_types::merkle::{Tree, leaf_hash};
-use agora_types::{Address, Code, Hash};
+use agora_types::{Address, Canonical, Code, DatanetId, Hash, Signed};
+use minicbor::{Decode, Encode};
 
 use crate::item::{Item, Reveal};
 use crate::submission::ITEMS_MAX;
@@ -22,6 +23,35 @@ pub fn salt(secret: &[u8; 32], index: u32) -> [u8; 16] {
     let mut salt = [0; 16];
     salt.copy_from_slice(&hash.as_bytes()[..16]);
     salt
+}
+
+/// What a contributor signs to get the secret of a batch, and shows nobody: with the same key, the same items for the same
+/// datanet have the same secret, so that a contributor who was interrupted begins again without having kept anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BatchSeed {
+    /// The network's chain id.
+    #[n(0)]
+    pub network: u64,
+    /// The datanet.
+    #[n(1)]
+    pub datanet: DatanetId,
+    /// SHA-256 over the items' data, one after another.
+    #[n(2)]
+    pub items: Hash,
+}
+
+impl Canonical for BatchSeed {
+    const TAG: &'static str = "agora/batch-seed/v1";
+    const SIZE_MAX: usize = 128;
+}
+
+impl BatchSeed {
+    /// SHA-256("agora/batch-secret/v1" ‖ the signed seed): Ed25519 signatures (RFC 8032) are the same each time, and nobody
+    /// else can make this one.
+    pub fn secret(signed: &Signed<Self>) -> [u8; 32] {
+        *Hash::sha256_of(&[b"agora/batch-secret/v1", &signed.to_bytes()]).as_bytes()
+    }
 }
 
 /// The contributor's side of a submission. It keeps hashes only: 64 bytes an item.

@@ -17,6 +17,7 @@
 
 mod act;
 mod batch;
+mod charter;
 pub mod checks;
 mod contribution;
 mod draft;
@@ -33,7 +34,8 @@ mod terms;
 mod version;
 
 pub use act::{Act, NOTE_SIZE_MAX, Reason, Ruling, Subject, Verdict, Withdrawal};
-pub use batch::{Batch, commit, salt};
+pub use batch::{Batch, BatchSeed, commit, salt};
+pub use charter::Charter;
 pub use contribution::{Contribution, Position, contributions_root};
 pub use draft::{ACTS_MAX, CONTRIBUTIONS_MAX, Draft};
 pub use examples::{Example, ExampleError, examples};

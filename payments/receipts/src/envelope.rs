@@ -4,7 +4,7 @@
 //! it against the networks that the reader knows.
 
 use agora_types::merkle::leaf_hash;
-use agora_types::{Code, Hash, Signed, SignedError};
+use agora_types::{Code, Hash, Signed, SignedError, cbor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,15 @@ use crate::note::NoteError;
 use crate::proof::LogProof;
 use crate::receipt::{Receipt, commit};
 
-/// Most bytes of the file; disclosed texts that do not fit are handed on beside it.
-pub const ENVELOPE_SIZE_MAX: usize = 256 * 1024;
+/// Most bytes of the file: the largest evidence in base64, and a quarter of a mebibyte for the rest. Disclosed texts that
+/// do not fit are handed on beside it.
+pub const ENVELOPE_SIZE_MAX: usize = 1024 * 1024;
+/// Most bytes of an enclosed attribution spec.
+const SPEC_SIZE_MAX: usize = 16 * 1024;
+/// Most bytes of enclosed evidence.
+const EVIDENCE_SIZE_MAX: usize = 512 * 1024;
+/// The domain tag of attribution specs.
+const SPEC_TAG: &str = "agora/attribution-spec/v1";
 
 /// Why a file is not an envelope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +60,9 @@ pub struct Envelope {
     /// What the buyer reveals of the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disclosure: Option<Disclosure>,
+    /// What the shares of a measured final receipt follow from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<Enclosed>,
 }
 
 /// A network's name and the two numbers that identify it.
@@ -103,6 +113,17 @@ pub struct Opening {
     /// The bytes, when they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base64: Option<String>,
+}
+
+/// What measured shares follow from, for who recomputes them. Nothing in it counts by itself: the receipt names the spec
+/// by its hash and the evidence by its roots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Enclosed {
+    /// An `agora/attribution-spec/v1` in canonical CBOR, base64; at most 16 KiB.
+    pub spec: String,
+    /// An `agora/attribution-evidence/v1` in canonical CBOR, base64; at most 512 KiB.
+    pub evidence: String,
 }
 
 impl Envelope {
@@ -170,14 +191,43 @@ impl Opening {
         }
     }
 
+    /// The revealed bytes; `None` when they are malformed.
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        match (&self.text, &self.base64) {
+            (Some(text), None) => Some(text.clone().into_bytes()),
+            (None, Some(bytes)) => base64::decode(bytes),
+            (Some(_), Some(_)) | (None, None) => None,
+        }
+    }
+
     /// The commitment that this opens; `None` when salt or bytes are malformed.
     pub fn commitment(&self) -> Option<Hash> {
         let mut salt = [0; 16];
         hex::decode_to_slice(self.salt.strip_prefix("0x")?, &mut salt).ok()?;
-        match (&self.text, &self.base64) {
-            (Some(text), None) => Some(commit(&salt, text.as_bytes())),
-            (None, Some(bytes)) => Some(commit(&salt, &base64::decode(bytes)?)),
-            (Some(_), Some(_)) | (None, None) => None,
-        }
+        Some(commit(&salt, &self.bytes()?))
+    }
+}
+
+impl Enclosed {
+    /// From the canonical bytes of spec and evidence.
+    pub fn new(spec: &[u8], evidence: &[u8]) -> Self {
+        Self { spec: base64::encode(spec), evidence: base64::encode(evidence) }
+    }
+
+    /// The spec's bytes, nothing about them checked; `None` when they are no base64 or too many.
+    pub fn spec_bytes(&self) -> Option<Vec<u8>> {
+        base64::decode(&self.spec).filter(|bytes| bytes.len() <= SPEC_SIZE_MAX)
+    }
+
+    /// The evidence's bytes, nothing about them checked; `None` when they are no base64 or too many.
+    pub fn evidence_bytes(&self) -> Option<Vec<u8>> {
+        base64::decode(&self.evidence).filter(|bytes| bytes.len() <= EVIDENCE_SIZE_MAX)
+    }
+
+    /// The hash by which a receipt names the spec: SHA-256 over the CBOR array `[tag, spec]`.
+    pub fn spec_hash(&self) -> Option<Hash> {
+        /// Head of an array of two.
+        const PAIR: u8 = 0x82;
+        Some(Hash::sha256_of(&[&[PAIR], &cbor::encode(&SPEC_TAG), &self.spec_bytes()?]))
     }
 }

@@ -140,6 +140,14 @@ pub fn verify(envelope: &Envelope, trust: &Trust) -> Verdict {
             }
         }
     }
+    if let (Some(enclosed), Some(part)) = (&envelope.attribution, &provisional) {
+        let hash = enclosed.spec_hash();
+        let named = hash.is_some() && hash == part.receipt.payload().spec_hash;
+        let good =
+            "the enclosed attribution spec is the one that the receipt names; shares are for `receipt recompute`";
+        let bad = "the enclosed attribution spec is not the one that the receipt names";
+        checks.holds("attribution.spec", Code::ReceiptMismatch, named, good, bad);
+    }
     let network = known_network(&mut checks, envelope, trust);
     for (name, part) in [("provisional", &provisional), ("final", &last)] {
         if let Some(part) = part {

@@ -2,7 +2,7 @@
 
 mod samples;
 
-use agora_receipts::envelope::{ENVELOPE_SIZE_MAX, Envelope, Opening};
+use agora_receipts::envelope::{ENVELOPE_SIZE_MAX, Enclosed, Envelope, Opening};
 use agora_receipts::*;
 use agora_types::genesis::Split;
 use agora_types::key::StatementSigner;
@@ -148,6 +148,31 @@ fn a_disclosure_opens_its_commitments_or_is_refused() {
     let bytes = Opening::new(&[1; 16], &[0xff, 0]);
     assert_eq!((bytes.text.as_deref(), bytes.base64.as_deref()), (None, Some("/wA=")));
     assert_eq!(bytes.commitment(), Some(agora_receipts::receipt::commit(&[1; 16], &[0xff, 0])));
+}
+
+#[test]
+fn an_enclosed_attribution_spec_is_the_one_that_the_receipt_names_or_is_refused() {
+    let enclosed = Enclosed::new(b"a spec", b"its evidence");
+    let spec_hash = enclosed.spec_hash();
+    let first = Receipt { spec_hash, ..settled() };
+    let leaf = export(&first, None, &operator()).provisional.leaf_hash().unwrap();
+    let second = Receipt { spec_hash, state: State::Final { index: PROVISIONAL, leaf }, ..finished() };
+    let with = |attribution| Envelope { attribution, ..export(&first, Some(&second), &operator()) };
+    let good = with(Some(enclosed.clone()));
+    let json = good.to_json().unwrap();
+    assert_eq!(Envelope::from_json(&json), Ok(good.clone()));
+    let verdict = verify_json(&json, &trust());
+    assert!(verdict.is_ok() && verdict.checks.iter().any(|check| check.name == "attribution.spec"), "{verdict}");
+    let changed = Enclosed::new(b"another spec", b"its evidence");
+    let broken = Enclosed { spec: "@".into(), ..enclosed.clone() };
+    for enclosed in [changed, broken, Enclosed::new(&vec![0; (16 << 10) + 1], b"")] {
+        refused(&with(Some(enclosed)), "attribution.spec", Code::ReceiptMismatch);
+    }
+    // A receipt that names no spec cannot have one.
+    let unnamed = Receipt { spec_hash: None, ..settled() };
+    let unnamed = Envelope { attribution: Some(enclosed), ..export(&unnamed, None, &operator()) };
+    refused(&unnamed, "attribution.spec", Code::ReceiptMismatch);
+    assert_eq!(Enclosed::new(b"", &vec![0; (512 << 10) + 1]).evidence_bytes(), None);
 }
 
 #[test]

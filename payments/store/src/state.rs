@@ -20,7 +20,7 @@ type Definition = TableDefinition<'static, Bytes, Bytes>;
 
 /// Commits that wait for the writer; the next caller waits for a place, or is turned away where it must not wait.
 const QUEUE: usize = 256;
-const ALL: [Table; 14] = [
+const ALL: [Table; 15] = [
     Table::Seller,
     Table::Buyer,
     Table::AgentState,
@@ -35,6 +35,7 @@ const ALL: [Table; 14] = [
     Table::ApiKeys,
     Table::Spent,
     Table::Attribution,
+    Table::Datanets,
 ];
 
 fn table(table: Table) -> (Definition, &'static str) {
@@ -53,6 +54,7 @@ fn table(table: Table) -> (Definition, &'static str) {
         Table::ApiKeys => "api-keys",
         Table::Spent => "spent",
         Table::Attribution => "attribution",
+        Table::Datanets => "datanets",
     };
     (TableDefinition::new(name), name)
 }

@@ -4,6 +4,7 @@ pub mod agent;
 mod ask;
 pub mod call;
 pub mod clock;
+pub mod datanets;
 pub mod directory;
 mod error;
 pub mod fetch;

@@ -8,7 +8,9 @@ pub mod args;
 pub mod call;
 pub mod connect;
 pub mod context;
+pub mod datanet;
 pub mod documents;
+pub mod factory;
 pub mod keys;
 pub mod ledger;
 pub mod model;
@@ -35,10 +37,13 @@ use args::{
     SellerCommand, Wallet,
 };
 use context::Context;
+use datanet::args::DatanetCommand;
+use factory::args::FactoryCommand;
 pub use schemas::registry;
 
 use crate::control::{
-    AgentStopped, Agents, ApiKeyRemoved, ApiKeys, Earnings, EarningsClaimed, Request, Secret, Sellers, Stopping,
+    AgentStopped, Agents, ApiKeyRemoved, ApiKeys, DatanetAsk, Datanets, Earnings, EarningsClaimed, Request, Secret,
+    Sellers, Stopping,
 };
 
 /// Exit code of a command that Ctrl-C ended.
@@ -102,7 +107,8 @@ fn misused(error: &clap::Error) -> ExitCode {
 
 /// Runs a command until it ends or Ctrl-C. A node ends by itself on Ctrl-C, in its own order.
 async fn interruptible(context: Context, command: Command) -> Ended {
-    let ends_by_itself = matches!(command, Command::Up(_) | Command::Demo(_));
+    let ends_by_itself =
+        matches!(command, Command::Up(_) | Command::Demo(_) | Command::Factory(FactoryCommand::Train(_)));
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c().fuse());
     if !ends_by_itself {
         // The first poll installs the handler: from before the command's first word on, Ctrl-C ends it here.
@@ -170,6 +176,12 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
             let service = connect::any(context).await?;
             ledger::log(context, &*service, from, limit).await.map(|()| ExitCode::SUCCESS)
         }
+        Command::Datanet(command) => datanet_command(context, command).await,
+        Command::Factory(FactoryCommand::Train(options)) => {
+            let service = connect::any(context).await?;
+            print(context, &factory::train(context, &*service, *options).await?)
+        }
+        Command::Factory(FactoryCommand::Ask(options)) => print(context, &factory::ask(context, options).await?),
         Command::Earnings(command) => earnings_command(context, command).await,
         Command::Payment(command) => payment_command(context, command).await,
         Command::Network(NetworkCommand::List) => print(context, &network::list(context).await?),
@@ -228,6 +240,33 @@ async fn agent_command(context: &Context, command: AgentCommand) -> Ended {
         AgentCommand::Ask { name, message } => {
             let service = connect::node(context).await?;
             agent::ask(context, &*service, &name, &message).await.map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn datanet_command(context: &Context, command: DatanetCommand) -> Ended {
+    let service = connect::any(context).await?;
+    let service = &*service;
+    match command {
+        DatanetCommand::Create(options) => print(context, &datanet::create(context, service, &options).await?),
+        DatanetCommand::List => {
+            let list: Datanets = datanet::ask(service, DatanetAsk::List).await?;
+            print(context, &list)
+        }
+        DatanetCommand::Show { datanet } => print(context, &datanet::find(service, &datanet).await?),
+        DatanetCommand::Add(options) => print(context, &datanet::add(context, service, &options).await?),
+        DatanetCommand::Items { datanet, version, skip, limit } => {
+            print(context, &datanet::items(service, &datanet, version, (skip, limit)).await?)
+        }
+        DatanetCommand::Judge(options) => print(context, &datanet::judge(context, service, &options).await?),
+        DatanetCommand::Withdraw { datanet, subject, from } => {
+            print(context, &datanet::withdraw(context, service, (&datanet, &subject, &from)).await?)
+        }
+        DatanetCommand::Version { datanet, from } => {
+            print(context, &datanet::version(context, service, &datanet, &from).await?)
+        }
+        DatanetCommand::Export { datanet, out, version, languages } => {
+            print(context, &datanet::export(service, (&datanet, version), &out, languages).await?)
         }
     }
 }
@@ -299,18 +338,36 @@ async fn receipt_command(context: &Context, command: Receipt) -> Ended {
             print(context, &receipt::Call::of(&envelope)?)
         }
         Receipt::Verify { file, trust, genesis } => {
-            let from = match (&trust, &genesis) {
-                (Some(path), _) => verify::TrustFrom::File(path),
-                (None, Some(path)) => verify::TrustFrom::Genesis(path),
-                (None, None) => verify::TrustFrom::Machine,
-            };
+            let from = verify::TrustFrom::flags(trust.as_deref(), genesis.as_deref());
             let (verdict, failure) = verify::verify(context, &file, from)?;
             print(context, &verdict)?;
             failure.map_or(Ok(ExitCode::SUCCESS), Err)
         }
-        Receipt::Export { receipt, out, disclose } => {
+        Receipt::Recompute { file, index, model, level, trust, genesis } => {
+            let (own, wanted) = (context.clone(), receipt::Wanted { file, index, model, level });
+            let work = tokio::task::spawn_blocking(move || {
+                let from = verify::TrustFrom::flags(trust.as_deref(), genesis.as_deref());
+                receipt::recompute(&own, &wanted, from)
+            });
+            let (recomputed, failure) =
+                work.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+            print(context, &recomputed)?;
+            failure.map_or(Ok(ExitCode::SUCCESS), Err)
+        }
+        Receipt::Explain { receipt, html, model } => {
+            let explained = receipt::explain(context, &receipt, model.as_ref()).await?;
+            if let Some(path) = &html {
+                receipt::write_page(&explained, path)?;
+                context.printer.note(&format!("the page is in {}", path.display()));
+            }
+            print(context, &explained)
+        }
+        Receipt::Export { receipt, out, disclose, attribution } => {
             let service = connect::any(context).await?;
-            let envelope = receipt::fetch(&*service, &receipt::Named::read(&receipt), disclose).await?;
+            let mut envelope = receipt::fetch(&*service, &receipt::Named::read(&receipt), disclose).await?;
+            if attribution {
+                receipt::enclose(&*service, &mut envelope).await?;
+            }
             match out {
                 Some(path) => print(context, &receipt::write(&envelope, &path)?),
                 None => print(context, &receipt::Exported::new(envelope)),

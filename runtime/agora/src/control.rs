@@ -7,6 +7,7 @@
 mod answer;
 pub mod beacon;
 pub mod client;
+mod datanet;
 mod request;
 pub mod serve;
 mod wire;
@@ -22,7 +23,12 @@ use serde_json::Value;
 pub use answer::{
     Account, AgentAnswer, AgentLine, AgentLogs, AgentStatus, AgentStep, AgentStopped, AgentView, Agents, ApiKeyRemoved,
     ApiKeyView, ApiKeys, Committed, Deployed, EarnedView, Earnings, EarningsClaimed, Listings, LogPage, MeasureView,
-    ModelView, Models, Offered, ReceiptPage, ReceiptRow, Secret, SellerView, Sellers, SinglePayment, Status, Stopping,
+    Measured, ModelView, Models, Offered, Passages, ReceiptPage, ReceiptRow, Secret, SellerView, Sellers,
+    SinglePayment, Status, Stopping,
+};
+pub use datanet::{
+    ActTaken, CharterView, Contributed, DatanetAsk, DatanetView, Datanets, ItemPage, ItemRow, ItemView, RevealedItem,
+    VersionDraft,
 };
 pub use request::Request;
 

@@ -1,8 +1,10 @@
 //! A node in this process: a network's folder, the actors over it, and the control port in front.
 
-mod engine;
+mod datanets;
+pub(crate) mod engine;
 mod follow;
 pub mod network;
+pub(crate) mod passages;
 mod ports;
 mod ring;
 mod service;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use agora_actors::agent::KeyRing;
+use agora_actors::datanets::Keeper;
 use agora_actors::journal::ThreadedJournal;
 use agora_actors::node::{AgentParts, HostParts, LogParts, Node, NodeParts, OpenLog};
 use agora_bus::LocalBus;
@@ -49,7 +52,7 @@ pub use system::System;
 /// Batches between snapshots of the state.
 const SNAPSHOT_EVERY: u64 = 1_024;
 /// Where a network keeps the adapters that its node serves.
-const ADAPTERS: &str = "adapters";
+pub(crate) const ADAPTERS: &str = "adapters";
 /// Milliseconds between publications of the receipt log.
 const PUBLISH_EVERY_MS: u64 = 1_000;
 
@@ -96,6 +99,11 @@ fn parts(folder: &DataFolder) -> Outcome<NodeParts> {
     })
 }
 
+/// Keeps datanets beside the actors: no value that they guard passes through it.
+fn keeper(handles: &agora_actors::node::Handles) -> Arc<Keeper> {
+    Arc::new(Keeper::new(Arc::clone(&handles.buyer.journal), handles.ledger.clone()))
+}
+
 fn log_parts(folder: &DataFolder, checkpoint_key: Arc<StatementSigner>) -> Outcome<LogParts> {
     let tiles = FolderTiles::open(&folder.tiles_folder()).map_err(|fault| failure(&fault, folder.path()))?;
     Ok(LogParts { tiles: Arc::new(tiles), every_ms: PUBLISH_EVERY_MS, checkpoint_key })
@@ -116,7 +124,7 @@ impl Running {
     /// # Errors
     /// The keystore's, the store's and the sandbox's refusals.
     pub async fn start(network: Network, engine: Option<Arc<dyn Engine>>, paths: &Paths) -> Outcome<Self> {
-        Self::start_with(network, engine.map(|engine| Loaded { engine, attributor: None }), paths).await
+        Self::start_with(network, engine.map(|engine| Loaded { engine, attributor: None, weights: None }), paths).await
     }
 
     /// The same with what measures the engine's answers.
@@ -132,7 +140,7 @@ impl Running {
         let blobs = FolderBlobs::open(&folder.blobs_folder()).map_err(|fault| failure(&fault, folder.path()))?;
         let parts = NodeParts {
             log: Some(log_parts(folder, Arc::clone(&keys.checkpoint))?),
-            host: loaded.clone().map(|Loaded { engine, attributor }| HostParts {
+            host: loaded.clone().map(|Loaded { engine, attributor, .. }| HostParts {
                 engine,
                 account: Arc::clone(&keys.host),
                 receipt_key: Arc::clone(&keys.receipt),
@@ -155,6 +163,7 @@ impl Running {
         let house = shops.keep_house();
         let service = Arc::new(NodeService {
             handles: node.handles().clone(),
+            keeper: keeper(node.handles()),
             shops: Some(Arc::clone(&shops)),
             genesis,
             host: (keys.host.address(), keys.receipt.public()),
@@ -358,6 +367,7 @@ pub async fn open_offline(paths: &Paths, name: &NetworkName) -> Outcome<Arc<dyn 
     let node = Node::start(parts).await.map_err(|error| not_started(error, &folder))?;
     let service = NodeService {
         handles: node.handles().clone(),
+        keeper: keeper(node.handles()),
         genesis,
         host: (host, public),
         loaded: None,

@@ -21,6 +21,10 @@ fn lines(text: &str) -> Vec<Value> {
 fn every_command_prints_a_registered_document_and_a_text() {
     let world = World::start();
     let (host, call) = (host_address().to_string(), "0x31313131313131313131313131313131");
+    let path = |name: &str| world.home.path().join(name).display().to_string();
+    let (file, trust, html) = (path("call.receipt.json"), path("trust.toml"), path("call.html"));
+    std::fs::write(&file, world::RECEIPT).unwrap();
+    std::fs::write(&trust, world::TRUST).unwrap();
     let commands: &[(&[&str], &str)] = &[
         (&["wallet", "list"], "agora/key-list/v1"),
         (&["wallet", "balance"], "agora/balance/v1"),
@@ -38,6 +42,10 @@ fn every_command_prints_a_registered_document_and_a_text() {
         (&["receipt", "show", "0"], "agora/receipt/v1"),
         (&["receipt", "show", call], "agora/receipt/v1"),
         (&["receipt", "export", "0"], "agora/receipt-envelope/v1"),
+        (&["receipt", "recompute", &file, "--trust", &trust], "agora/recomputed/v1"),
+        (&["receipt", "explain", "0"], "agora/explained/v1"),
+        (&["receipt", "explain", call], "agora/explained/v1"),
+        (&["receipt", "explain", &file, "--html", &html], "agora/explained/v1"),
         (&["earnings", "show"], "agora/earnings/v1"),
         (&["earnings", "show", &host], "agora/earnings/v1"),
         (&["earnings", "publish"], "agora/earnings/v1"),

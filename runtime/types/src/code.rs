@@ -227,6 +227,12 @@ codes! {
     EngineWrongHash = 6011, "engine.wrong_hash", 400, 8, None, "the file is not the one that was promised (SHA-256 differs); fetch it again";
     EngineTooLarge = 6012, "engine.too_large", 413, 2, None, "the file is over the engine's limits";
     EngineNoDevice = 6013, "engine.no_device", 503, 1, None, "there is no such device, or its driver is missing; compute on the processor, or install the driver";
+    FactorySettings = 6101, "factory.bad_settings", 400, 2, None, "a setting of the training is out of its bounds; see the message";
+    FactoryExamples = 6102, "factory.bad_examples", 400, 2, None, "the examples cannot be learnt from; see the message";
+    FactoryCheckpoint = 6103, "factory.bad_checkpoint", 400, 8, None, "the checkpoint is damaged, or of another training; remove it to begin anew";
+    FactoryDiverged = 6104, "factory.diverged", 500, 1, None, "the training's numbers grew out of all bounds; lower the learning rate";
+    FactoryStopped = 6105, "factory.stopped", 409, 7, None, "the training was stopped; give the same command again, it goes on from its checkpoint";
+    FactoryExists = 6106, "factory.adapter_exists", 409, 7, None, "there is another adapter of this name; train under another name, or remove its folder";
 
     AgentDenied = 7001, "agent.denied", 403, 4, None, "the agent's manifest does not grant this; grant it in agent.toml and deploy again";
     AgentOverBudget = 7002, "agent.over_budget", 402, 5, None, "the agent's budget does not cover it; raise the budget or wait";

@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod demo_attribution;
 mod fetch;
 mod fuzz;
 mod guests;
@@ -31,6 +32,8 @@ enum Chore {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Three people give data, an adapter learns it, questions are answered, and each answer pays who taught it.
+    DemoAttribution(demo_attribution::Choice),
     /// Run the whole test suite: format, shape, lints, tests, docs.
     Test {
         /// Run only this step (may be repeated).
@@ -65,6 +68,7 @@ fn main() -> anyhow::Result<()> {
     let root = workspace_root()?;
     match Arguments::parse().chore {
         Chore::Demo { arguments } => demo::run(&root, &arguments),
+        Chore::DemoAttribution(choice) => demo_attribution::run(&root, &choice),
         Chore::Guests => {
             guests::run(&root)?.iter().for_each(|line| println!("{line}"));
             Ok(())

@@ -164,6 +164,7 @@ pub(crate) fn spec(method: Method, matrix: &Matrix<'_>, table: &RowTable) -> Att
             damping_micro: 100_000,
             clip_milli: 1_000,
             row_scale_milli: 2_032_000,
+            strength_milli: 100,
         },
         clusters: ClusterRules { shingle_tokens: 5, jaccard_min: WHOLE / 5 * 4, cosine_min: WHOLE / 20 * 19 },
         solver: SolverRules::new(50_000),

@@ -4,7 +4,7 @@
 //! side.
 
 use agora_datanets::*;
-use agora_types::{Amount, Canonical, Hash, Signed, cbor};
+use agora_types::{Amount, Canonical, Hash, Signed, Timestamp, cbor};
 use proptest::prelude::*;
 use schemars::{JsonSchema, schema_for};
 
@@ -69,6 +69,8 @@ fn records_keep_their_bytes_and_are_described_by_their_schemas() {
     };
     record("policy", include_str!("../../cddl/policy.cddl"), &policy);
     record("policy-open", include_str!("../../cddl/policy.cddl"), &Policy { near: None, ..Policy::default() });
+    let charter = Charter { terms: terms(), policy, time: Timestamp::from_nanos(1_790_000_000_000_000_000) };
+    record("charter", include_str!("../../cddl/charter.cddl"), &charter);
     let act = include_str!("../../cddl/act.cddl");
     let judged = verdict(40, Subject::Contribution(batch.contents()[0]), Ruling::Reject, Reason::Other);
     record("verdict", act, &judged);

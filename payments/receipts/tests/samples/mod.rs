@@ -197,6 +197,7 @@ pub(crate) fn export(first: &Receipt, second: Option<&Receipt>, signer: &Stateme
         provisional: logged(PROVISIONAL),
         last: second.map(|_| logged(FINAL)),
         disclosure: Some(disclosure),
+        attribution: None,
     }
 }
 

@@ -50,6 +50,7 @@ impl Publisher {
             provisional: self.logged(first, &leaf, &published)?,
             last: last.map(|(last, leaf)| self.logged(last, &leaf, &published)).transpose()?,
             disclosure: None,
+            attribution: None,
         })
     }
 

@@ -10,6 +10,7 @@ use agora_actors::agent::record::{
 };
 use agora_actors::agent::request::{RequestRow, ResponseRow, SERVE};
 use agora_actors::call::{ChunkRow, Phase, SellerCall};
+use agora_actors::datanets::DatanetHead;
 use agora_actors::pay::spend::{
     AwaitedPart, ChannelPart, PaidPart, PurchaseRow, PurchaseState, ReplyPart, SignedPart, SpentChannelRow,
 };
@@ -425,6 +426,13 @@ fn the_agents_rows_keep_their_bytes_and_are_described_by_their_schemas() {
     let free = RequestRow { payer: None, price_paid: atoms(0), ..request() };
     check("agent-request-free", &free, &schema("agent-request"));
     check("agent-response", &response(), &schema("agent-response"));
+}
+
+#[test]
+fn the_head_of_a_datanet_keeps_its_bytes_and_is_described_by_its_schema() {
+    let charter = b"a signed charter".to_vec();
+    let head = DatanetHead { charter, contributions: 100_000, acts: 12, submissions: 3, version: 2 };
+    check("datanet-head", &head, &schema("datanet-head"));
 }
 
 #[test]

@@ -61,6 +61,7 @@ fn scripted() -> Arc<Scripted> {
             damping_micro: 0,
             clip_milli: 0,
             row_scale_milli: 0,
+            strength_milli: 0,
         },
         clusters: ClusterRules { shingle_tokens: 5, jaccard_min: WHOLE / 10 * 8, cosine_min: WHOLE / 20 * 19 },
         solver: SolverRules::new(100_000),

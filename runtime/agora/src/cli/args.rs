@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use agora_shell::settings::{DeviceChoice, HttpPort, ModelChoice, Threads};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+use super::datanet::args::DatanetCommand;
+use super::factory::args::FactoryCommand;
+
 /// Agents that buy answers of models, with a receipt for each call.
 #[derive(Debug, Parser)]
 #[command(name = "agora", version, max_term_width = 120, propagate_version = true, subcommand_required = true)]
@@ -73,6 +76,12 @@ pub enum Command {
     /// Recount and read the ledger
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Data that people give, and the versions made of it
+    #[command(subcommand)]
+    Datanet(DatanetCommand),
+    /// Train adapters on datanets
+    #[command(subcommand)]
+    Factory(FactoryCommand),
     /// What contributors have earned where shares are measured
     #[command(subcommand)]
     Earnings(EarningsCommand),
@@ -419,6 +428,42 @@ pub enum Receipt {
         /// Also reveal question and answer
         #[arg(long)]
         disclose: bool,
+        /// Also enclose what measured shares follow from, so that others can recompute them
+        #[arg(long)]
+        attribution: bool,
+    },
+    /// Recompute an exported receipt's attribution: sums and roots, the public matrix, the model
+    Recompute {
+        /// The file
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// The adapter's folder with its attribution index [default: the one among this network's adapters]
+        #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+        index: Option<PathBuf>,
+        /// The base model: a known name, or a path [env: AGORA_MODEL]
+        #[arg(long, value_name = "PATH|NAME")]
+        model: Option<ModelChoice>,
+        /// Fail unless everything up to this level can be recomputed [default: what --index and --model are for]
+        #[arg(long, value_name = "1|2|3", value_parser = clap::value_parser!(u8).range(1..=3))]
+        level: Option<u8>,
+        /// Trust exactly what this file pins
+        #[arg(long, value_name = "trust.toml", conflicts_with = "genesis", value_hint = ValueHint::FilePath)]
+        trust: Option<PathBuf>,
+        /// Trust exactly the network of this genesis file
+        #[arg(long, value_name = "genesis.cbor", value_hint = ValueHint::FilePath)]
+        genesis: Option<PathBuf>,
+    },
+    /// Explain whose data shaped an answer, what was copied, and what is not explained
+    Explain {
+        /// An index, a call's id, or an exported file
+        #[arg(value_name = "INDEX|CALL|FILE")]
+        receipt: String,
+        /// Also write it as a page that needs nothing else
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        html: Option<PathBuf>,
+        /// The model whose tokenizer shows what was copied [default: the running node's]
+        #[arg(long, value_name = "PATH|NAME")]
+        model: Option<ModelChoice>,
     },
 }
 

@@ -12,6 +12,7 @@ use agora_types::{Amount, Canonical as _, Code};
 
 use super::args::AgentCommand;
 use super::args::{Call, Cli, Command, Demo, Global, KeyCommand, Paying, PaymentCommand, Up, Wallet};
+use super::datanet::args::{Add, DatanetCommand};
 
 /// The surroundings of one command.
 #[derive(Debug, Clone)]
@@ -125,6 +126,7 @@ fn overlay(cli: &Cli) -> Outcome<Overlay> {
         Command::Payment(PaymentCommand::Key(KeyCommand::Add { paying, .. }))
         | Command::Wallet(Wallet::Send { paying, .. })
         | Command::Agent(AgentCommand::Deploy { paying, .. })
+        | Command::Datanet(DatanetCommand::Add(Add { paying, .. }))
         | Command::Call(Call { paying, .. }) => {
             overlay.max_spend = limit(paying)?;
         }

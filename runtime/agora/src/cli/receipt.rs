@@ -1,4 +1,10 @@
-//! `agora receipt list | show | export`.
+//! `agora receipt list | show | export | recompute | explain`.
+
+mod enclosed;
+mod explain;
+mod level3;
+mod page;
+mod recompute;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -17,6 +23,10 @@ use serde_json::{Map, Value};
 use super::context::Context;
 use super::keys::Keys;
 use crate::control::{ReceiptPage, Request, Service};
+
+pub use enclosed::enclose;
+pub use explain::{Explained, explain, write_page};
+pub use recompute::{Recomputed, Wanted, recompute};
 
 /// One receipt in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -263,6 +273,8 @@ pub struct Export {
     pub last: bool,
     /// Whether question or answer are in it.
     pub disclosed: bool,
+    /// Whether spec and evidence of its attribution are in it.
+    pub attribution: bool,
 }
 
 impl Document for Export {
@@ -270,8 +282,10 @@ impl Document for Export {
 
     fn text(&self, out: &mut dyn Write, _: &Style) -> io::Result<()> {
         let disclosed = if self.disclosed { ", with what was asked and answered" } else { "" };
-        writeln!(out, "receipt {} is in {}{disclosed}", self.index, self.file)?;
-        writeln!(out, "check it anywhere with `agora receipt verify {}`", self.file)
+        let (attribution, check) =
+            if self.attribution { (", with its attribution", "recompute") } else { ("", "verify") };
+        writeln!(out, "receipt {} is in {}{disclosed}{attribution}", self.index, self.file)?;
+        writeln!(out, "check it anywhere with `agora receipt {check} {}`", self.file)
     }
 }
 
@@ -294,5 +308,6 @@ pub fn write(envelope: &Envelope, path: &Path) -> Outcome<Export> {
         index: envelope.provisional.index,
         last: envelope.last.is_some(),
         disclosed: envelope.disclosure.is_some(),
+        attribution: envelope.attribution.is_some(),
     })
 }

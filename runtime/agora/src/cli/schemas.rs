@@ -3,14 +3,16 @@
 use agora_shell::schema::Registry;
 
 use super::call::Answer;
+use super::datanet::documents::{Given, ItemList, Made, Said, Written};
 use super::documents::{Balance, Deployment, NetworkList, Sent};
+use super::factory::documents::{Answered, TrainedDocument};
 use super::ledger::{AuditReport, LogBatch};
 use super::model::{ModelList, Published};
-use super::receipt::{Call, Export, Exported, ReceiptList};
+use super::receipt::{Call, Explained, Export, Exported, ReceiptList, Recomputed};
 use super::verify::VerdictDocument;
 use crate::control::{
-    AgentLine, AgentStep, AgentStopped, Agents, ApiKeyRemoved, ApiKeys, Earnings, EarningsClaimed, Secret, Sellers,
-    Stopping,
+    AgentLine, AgentStep, AgentStopped, Agents, ApiKeyRemoved, ApiKeys, DatanetView, Datanets, Earnings,
+    EarningsClaimed, Secret, Sellers, Stopping,
 };
 
 /// The types that commands write, with the shell's.
@@ -30,6 +32,15 @@ pub fn registry() -> Registry {
         .with::<Sellers>()
         .with::<ApiKeys>()
         .with::<ApiKeyRemoved>()
+        .with::<DatanetView>()
+        .with::<Datanets>()
+        .with::<ItemList>()
+        .with::<Given>()
+        .with::<Said>()
+        .with::<Made>()
+        .with::<Written>()
+        .with::<TrainedDocument>()
+        .with::<Answered>()
         .with::<Earnings>()
         .with::<EarningsClaimed>()
         .with::<Published>()
@@ -40,6 +51,8 @@ pub fn registry() -> Registry {
         .with::<Exported>()
         .with::<Export>()
         .with::<VerdictDocument>()
+        .with::<Recomputed>()
+        .with::<Explained>()
         .with::<AuditReport>()
         .with::<LogBatch>()
 }

@@ -72,6 +72,17 @@ pub enum TrustFrom<'a> {
     Machine,
 }
 
+impl<'a> TrustFrom<'a> {
+    /// As `--trust` and `--genesis` say.
+    pub(super) fn flags(trust: Option<&'a Path>, genesis: Option<&'a Path>) -> Self {
+        match (trust, genesis) {
+            (Some(path), _) => Self::File(path),
+            (None, Some(path)) => Self::Genesis(path),
+            (None, None) => Self::Machine,
+        }
+    }
+}
+
 /// The trust and the files that it came from.
 ///
 /// # Errors
@@ -133,9 +144,21 @@ fn read_trust(path: &Path) -> Outcome<Trust> {
 /// # Errors
 /// What reading file and trust says. A bad verdict is no error here.
 pub fn verify(context: &Context, file: &Path, from: TrustFrom<'_>) -> Outcome<(VerdictDocument, Option<Failure>)> {
-    let text = read_file(file)?;
+    judge(context, &file.display().to_string(), &read_file(file)?, from)
+}
+
+/// The verdict on a file's text.
+///
+/// # Errors
+/// What reading trust says.
+pub(super) fn judge(
+    context: &Context,
+    name: &str,
+    text: &str,
+    from: TrustFrom<'_>,
+) -> Outcome<(VerdictDocument, Option<Failure>)> {
     let (trust, trusted) = trust(context, from)?;
-    let verdict = verify_json(&text, &trust);
+    let verdict = verify_json(text, &trust);
     let checked = |check: &agora_receipts::verify::Check| Checked {
         name: check.name.clone(),
         ok: check.ok,
@@ -150,6 +173,6 @@ pub fn verify(context: &Context, file: &Path, from: TrustFrom<'_>) -> Outcome<(V
         trusted,
     };
     let first = verdict.checks.iter().find(|check| !check.ok).map_or("", |check| check.sentence.as_str());
-    let failure = verdict.code.map(|code: Code| Failure::new(code, format!("{}: {first}", file.display())));
+    let failure = verdict.code.map(|code: Code| Failure::new(code, format!("{name}: {first}")));
     Ok((document, failure))
 }

@@ -125,6 +125,23 @@ pub struct ReceiptPage {
     pub size: u64,
 }
 
+/// What the shares of a measured call follow from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Measured {
+    /// The hex of the canonical `agora/attribution-spec/v1`; absent when its index is not served here any more.
+    pub spec: Option<String>,
+    /// The hex of the canonical `agora/attribution-evidence/v1`.
+    pub evidence: String,
+}
+
+/// Where tokens of an answer stand in its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Passages {
+    /// For each run its first byte and the byte behind its last, whole characters; absent where the node has another
+    /// tokenizer.
+    pub bytes: Option<Vec<(u64, u64)>>,
+}
+
 /// One listing as the directory has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Offered {

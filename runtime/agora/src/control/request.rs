@@ -3,6 +3,8 @@
 use agora_types::{Address, Amount, CallId, Hash};
 use serde::{Deserialize, Serialize};
 
+use super::DatanetAsk;
+
 /// One request. Its answer's type stands beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
@@ -54,6 +56,20 @@ pub enum Request {
         index: u64,
         /// Also reveal question and answer, as far as this node's agents asked them.
         disclose: bool,
+    },
+    /// What the shares of a measured call follow from, if this node measured it: [`Measured`](super::Measured).
+    Evidence {
+        /// The index of one of its receipts.
+        index: u64,
+    },
+    /// Where tokens of an answer stand in its text: [`Passages`](super::Passages).
+    Passages {
+        /// Hash of the tokenizer that counts them.
+        tokenizer: Hash,
+        /// The answer.
+        text: String,
+        /// First token and number of tokens; at most 1,024 runs.
+        runs: Vec<(u32, u32)>,
     },
     /// Listings that fit the words: [`Listings`](super::Listings).
     Listings {
@@ -109,6 +125,11 @@ pub enum Request {
     EarningsClaim {
         /// Who is paid.
         account: Address,
+    },
+    /// A question to the keeper of this node's datanets; its answer stands beside it.
+    Datanet {
+        /// The question.
+        ask: DatanetAsk,
     },
     /// Models that this node serves: [`Models`](super::Models).
     Models,

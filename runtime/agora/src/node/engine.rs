@@ -9,6 +9,7 @@ use agora_inference_api::{
     AdapterInfo, BaseInfo, Engine, EngineError, FakeEngine, Job, Pending, Piece, Request, TokenStream,
 };
 use agora_influence::{Adapter, Index, Measurer};
+use agora_openlora::weights::Weights;
 use agora_openlora::{Device, Loading, OpenLora, Settings as EngineSettings};
 use agora_shell::fetch::{self, Fetcher, State};
 use agora_shell::settings::{DeviceChoice, ModelChoice};
@@ -19,7 +20,7 @@ use agora_types::{Code, Hash};
 const FAKE: &str = "fake";
 
 /// Where an adapter's attribution index lies inside its folder.
-const INDEX: &str = "attribution";
+pub(crate) const INDEX: &str = "attribution";
 /// Answers that wait to be measured; further ones are tried again later.
 const MEASURED_QUEUE_MAX: usize = 64;
 
@@ -30,6 +31,8 @@ pub(crate) struct Loaded {
     pub(crate) engine: Arc<dyn Engine>,
     /// Absent where no adapter has an index.
     pub(crate) attributor: Option<Arc<dyn Attributor>>,
+    /// The base model's own numbers and tokenizer, shared with the engine; absent where they lie on a device.
+    pub(crate) weights: Option<Weights>,
 }
 
 /// Fetches the model if it is a known one and not here, and loads it; says how far it is.
@@ -49,8 +52,24 @@ pub(super) fn load(
             return Err(Failure::usage(what).advise("choose a model with --model"));
         }
         let engine = Arc::new(Paced { engine: FakeEngine::new(Hash::sha256("agora fake model"), &[]), pace });
-        return Ok(Loaded { engine, attributor: None });
+        return Ok(Loaded { engine, attributor: None, weights: None });
     }
+    let engine = load_model(choice, (device, threads), paths, printer)?;
+    let attributor = load_adapters(&engine, adapters, threads, printer)?;
+    let weights = engine.weights().ok();
+    Ok(Loaded { engine: Arc::new(engine), attributor, weights })
+}
+
+/// Fetches a model if it is a known one and not here, and loads it; says how far it is.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_model(
+    choice: &ModelChoice,
+    (device, threads): (DeviceChoice, usize),
+    paths: &Paths,
+    printer: &Printer,
+) -> Outcome<OpenLora> {
     let (path, expected): (PathBuf, Option<Hash>) = match choice.path() {
         Some(path) => (path.to_path_buf(), None),
         None => {
@@ -78,9 +97,7 @@ pub(super) fn load(
     let mut progress = |loading: Loading| bar.at(loading.done_bytes);
     let loaded = OpenLora::load(&path, expected, settings, &mut progress);
     bar.finish();
-    let engine = loaded.map_err(|error| Failure::new(error.code, error.what))?;
-    let attributor = load_adapters(&engine, adapters, threads, printer)?;
-    Ok(Loaded { engine: Arc::new(engine), attributor })
+    loaded.map_err(|error| Failure::new(error.code, error.what))
 }
 
 /// Loads every adapter of a folder, each in a folder of its name, and opens the indexes that lie in them. One that is not

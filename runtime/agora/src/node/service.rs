@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use agora_actors::agent::{self, AgentsHandle};
 use agora_actors::call;
+use agora_actors::datanets::Keeper;
 use agora_actors::node::Handles;
 use agora_catalog::Listing;
 use agora_economy::ports::ledger::Ledger as _;
@@ -16,7 +17,7 @@ use agora_shell::{Failure, Outcome};
 use agora_types::batch::Entry;
 use agora_types::genesis::Genesis;
 use agora_types::key::StatementKey;
-use agora_types::{Address, CallId, Canonical as _, Code, Signed};
+use agora_types::{Address, CallId, Canonical as _, Code, Hash, Signed};
 use base64::Engine as _;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -24,14 +25,16 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::datanets;
 use super::engine::Loaded;
 use super::follow::follow;
 use super::network::refused;
+use super::passages::passages;
 use super::shops::Shops;
 use super::view;
 use crate::control::{
     Account, AgentLogs, AgentStopped, Agents, Committed, Deployed, EarnedView, Earnings, EarningsClaimed, Listings,
-    LogPage, Models, ReceiptPage, ReceiptRow, Request, Service, Status, Steps, Stopping,
+    LogPage, Measured, Models, Passages, ReceiptPage, ReceiptRow, Request, Service, Status, Steps, Stopping,
 };
 
 /// Entries of one commit.
@@ -40,6 +43,8 @@ const ENTRIES_MAX: usize = 16;
 const PAGE_MAX: u32 = 1_000;
 /// Bytes of batches of one page.
 const PAGE_BYTES_MAX: usize = 8 << 20;
+/// Runs of one question where tokens stand.
+const RUNS_MAX: usize = 1_024;
 /// Receipts that are looked through for those of one payer.
 const SCAN_MAX: u64 = 100_000;
 /// Listings of one answer.
@@ -53,6 +58,8 @@ pub(super) struct NodeService {
     pub(super) genesis: Arc<Genesis>,
     /// The host's account and the key of its receipts.
     pub(super) host: (Address, StatementKey),
+    /// Keeps this node's datanets.
+    pub(super) keeper: Arc<Keeper>,
     /// What answers questions and measures the answers, on a running node.
     pub(super) loaded: Option<Loaded>,
     /// The process, of a running node.
@@ -238,6 +245,33 @@ impl NodeService {
         Ok(envelope)
     }
 
+    async fn evidence(&self, index: u64) -> Answered<Measured> {
+        let unknown = |what: String| failed(Code::ReceiptUnknown, what);
+        let leaf = self.handles.ledger.receipt(index).await?;
+        let leaf = leaf.ok_or_else(|| unknown(format!("receipt {index}")))?;
+        let signed =
+            Signed::<Receipt>::from_bytes(&leaf).map_err(|error| failed(Code::ReceiptInvalid, error.to_string()))?;
+        let said = signed.payload();
+        let seller = self.seller().await?;
+        let evidence = call::evidence(&seller, said.payer, said.call_id).await?;
+        let evidence = evidence.ok_or_else(|| {
+            unknown(format!("this node did not measure call {}", said.call_id))
+                .advise("only the host that served a call has its evidence, once it has measured it")
+        })?;
+        let attributor = self.loaded.as_ref().and_then(|loaded| loaded.attributor.as_ref());
+        let spec = said.adapter_hash.as_ref().and_then(|adapter| attributor?.spec_of(adapter));
+        let spec = spec.filter(|spec| spec.hash() == evidence.summary.spec);
+        Ok(Measured { spec: spec.map(|spec| hex::encode(spec.to_bytes())), evidence: hex::encode(evidence.to_bytes()) })
+    }
+
+    fn passages(&self, tokenizer: Hash, text: &str, runs: &[(u32, u32)]) -> Passages {
+        let weights = self.loaded.as_ref().and_then(|loaded| loaded.weights.as_ref());
+        let weights = weights.filter(|weights| weights.base().tokenizer_hash == tokenizer);
+        let found = weights.and_then(|weights| passages(weights, text, &runs[..runs.len().min(RUNS_MAX)]));
+        let bytes = |bytes: std::ops::Range<usize>| (bytes.start as u64, bytes.end as u64);
+        Passages { bytes: found.map(|found| found.into_iter().map(bytes).collect()) }
+    }
+
     async fn listings(&self, words: &str, limit: u32) -> Answered<Listings> {
         let found = self.handles.buyer.directory.find(words, limit.min(LISTINGS_MAX) as usize).await?;
         Ok(Listings { listings: found.iter().map(|listing| view::offered(listing.payload())).collect() })
@@ -309,6 +343,8 @@ impl NodeService {
             Request::Receipts { payer, before, limit } => json(&self.receipts(payer, before, limit).await?)?,
             Request::ReceiptOf { call } => json(&self.receipt_of(call).await?)?,
             Request::Export { index, disclose } => json(&self.export(index, disclose).await?)?,
+            Request::Evidence { index } => json(&self.evidence(index).await?)?,
+            Request::Passages { tokenizer, text, runs } => json(&self.passages(tokenizer, &text, &runs))?,
             Request::Listings { words, limit } => json(&self.listings(&words, limit).await?)?,
             Request::Publish { listing } => json(&self.publish(&listing).await?)?,
             Request::SellerAdd { name, receiver } => json(&self.shops()?.add_seller(name, receiver).await?)?,
@@ -327,6 +363,7 @@ impl NodeService {
                 let (amount, proof) = paid;
                 json(&EarningsClaimed { account, amount, earned: proof.cumulative, epoch: proof.epoch })?
             }
+            Request::Datanet { ask } => datanets::answer(&self.keeper, ask).await?,
             Request::Models => {
                 let models = self.loaded.as_ref().map_or_else(Vec::new, view::models);
                 json(&Models { models })?

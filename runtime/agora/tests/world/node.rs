@@ -192,6 +192,11 @@ impl FakeNode {
             Request::Export { index, .. } => {
                 Err(Failure::new(Code::ReceiptUnknown, format!("no receipt {index}")).advise("there is one receipt"))
             }
+            Request::Evidence { index } => {
+                Err(Failure::new(Code::ReceiptUnknown, format!("this node did not measure receipt {index}")))
+            }
+            Request::Passages { .. } => json(Passages { bytes: None }),
+            Request::Datanet { .. } => Err(Failure::new(Code::NodeNotRunning, "no datanets are kept here")),
             Request::Listings { words, .. } => {
                 let fits = words.is_empty() || words == "kit";
                 json(Listings { listings: fits.then(Self::offered).into_iter().collect() })

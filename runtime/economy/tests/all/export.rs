@@ -30,6 +30,7 @@ fn export(kit: &Kit, provisional: u64, last: u64) -> Envelope {
         provisional: logged(provisional),
         last: Some(logged(last)),
         disclosure: None,
+        attribution: None,
     }
 }
 

@@ -1,4 +1,5 @@
-//! A node for the checks: a fresh home, free ports, a stand-in model that is offered as `parrot`.
+//! A node of the real program on free ports: for the checks at home in a fresh folder, with a stand-in model that is offered
+//! as `parrot`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ const MODEL: &str = "fake:5";
 /// What the scripts ask for.
 const LISTING: &str = "parrot";
 /// How long it may take to open its ports, and to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks.
 const TURN: Duration = Duration::from_millis(50);
 /// What it says, in its home.
@@ -22,9 +23,11 @@ const OTHERS: &[&str] =
     &["AGORA_NETWORK", "AGORA_PORT", "AGORA_HTTP_PORT", "AGORA_MODEL", "AGORA_OUTPUT", "AGORA_MAX_SPEND"];
 
 /// A running node; killed when dropped.
-pub(super) struct Node {
+pub(crate) struct Node {
     program: PathBuf,
     home: PathBuf,
+    /// True where its home goes with it.
+    guest: bool,
     keep: bool,
     child: Child,
     url: String,
@@ -36,15 +39,28 @@ impl Node {
         let home = std::env::temp_dir().join(format!("agora-interop-{}", std::process::id()));
         fs::create_dir(&home).with_context(|| format!("making {}", home.display()))?;
         eprintln!("== node, at home in {}", home.display());
-        let mut command = command(program, &home);
-        command.args(["up", "--model", MODEL, "--port", "0", "--http", "0"]);
+        let mut node = Self::at(program, &home, MODEL)?;
+        (node.guest, node.keep) = (true, keep);
+        node.agora(&["model", "publish", LISTING])?;
+        Ok(node)
+    }
+
+    /// Starts it in a home that stays.
+    pub(crate) fn at(program: &Path, home: &Path, model: &str) -> anyhow::Result<Self> {
+        let mut command = command(program, home);
+        command.args(["up", "--model", model, "--port", "0", "--http", "0"]);
         let log = File::create(home.join(LOG)).with_context(|| format!("writing {LOG}"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
-        let mut node = Self { program: program.to_owned(), home, keep, child, url: String::new() };
+        let (program, home) = (program.to_owned(), home.to_owned());
+        let mut node = Self { program, home, guest: false, keep: false, child, url: String::new() };
         node.url = node.opened()?;
-        node.agora(&["model", "publish", LISTING])?;
         Ok(node)
+    }
+
+    /// Where others pay.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Waits until it says where its public port is.
@@ -78,7 +94,7 @@ impl Node {
     }
 
     /// Asks it to end, as Ctrl-C does, and waits.
-    pub(super) fn stop(&mut self) -> anyhow::Result<String> {
+    pub(crate) fn stop(&mut self) -> anyhow::Result<String> {
         let begun = Instant::now();
         let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
         ensure!(status.context("starting `kill`")?.success(), "`kill` failed");
@@ -92,7 +108,8 @@ impl Node {
         bail!("the node still runs after {} s", PATIENCE.as_secs())
     }
 
-    fn agora(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    /// Runs a command in its home; what it prints.
+    pub(crate) fn agora(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let text = format!("agora {}", arguments.join(" "));
         let output = command(&self.program, &self.home).args(arguments).stdin(Stdio::null()).output();
         let output = output.with_context(|| format!("starting `{text}`"))?;
@@ -107,6 +124,9 @@ impl Drop for Node {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        if !self.guest {
+            return;
+        }
         if self.keep {
             eprintln!("the node's home is left in {}", self.home.display());
         } else {

@@ -1,0 +1,78 @@
+//! Questions that an adapter or its base model is asked, to see how much of the answers the data explains.
+
+use agora_inference_api::{Engine as _, Job, Piece, Request};
+use agora_influence::{Asked, tokens_of};
+use agora_openlora::OpenLora;
+use agora_openlora::weights::Weights;
+use agora_shell::{Failure, Outcome};
+use agora_types::{Canonical as _, Hash};
+use futures::executor::block_on;
+
+use super::engine_failure;
+
+/// Tokens of an answer for calibration.
+const TOKENS: u64 = 48;
+
+/// Everyday questions that a special datanet teaches nothing of: what the base model says to them is what "not explained"
+/// means.
+const NULL: [&str; 16] = [
+    "What is the capital of France?",
+    "How many legs does a spider have?",
+    "Write a short greeting to a colleague.",
+    "What colour is a ripe banana?",
+    "Name three musical instruments.",
+    "Why is the sky blue?",
+    "How do I boil an egg?",
+    "What is seven times eight?",
+    "Who wrote Romeo and Juliet?",
+    "What do plants need to grow?",
+    "Explain what a computer program is.",
+    "What is the largest planet of the solar system?",
+    "Give me a synonym for happy.",
+    "How many days has a leap year?",
+    "What language is spoken in Brazil?",
+    "Describe a cat in one sentence.",
+];
+
+pub(super) fn null_questions() -> Vec<&'static str> {
+    NULL.to_vec()
+}
+
+/// Asks each question; the likeliest answers, in tokens.
+pub(super) fn answered(
+    engine: &OpenLora,
+    weights: &Weights,
+    questions: &[&str],
+    adapter: Option<Hash>,
+) -> Outcome<Vec<Asked>> {
+    let each = questions.iter().map(|question| one(engine, weights, (question, TOKENS), adapter));
+    // An answer of nothing explains nothing, and is passed over.
+    each.filter(|asked| !matches!(asked, Ok((text, _)) if text.trim().is_empty()))
+        .map(|asked| asked.map(|(_, asked)| asked))
+        .collect()
+}
+
+/// Asks one question; the answer as text and in tokens.
+pub(super) fn one(
+    engine: &OpenLora,
+    weights: &Weights,
+    (question, tokens): (&str, u64),
+    adapter: Option<Hash>,
+) -> Outcome<(String, Asked)> {
+    let prompt = weights.prompt(&Request::ask(question, 1)).map_err(engine_failure)?.len();
+    let room = weights.shape().context.saturating_sub(prompt);
+    let request = Request::ask(question, tokens.min(room as u64).max(1));
+    let job = Job { adapter, ..Job::new(request.clone(), weights.shape().context) };
+    let mut stream = engine.start(job).map_err(engine_failure)?;
+    let mut text = String::new();
+    while let Some(piece) = block_on(stream.next()).map_err(engine_failure)? {
+        match piece {
+            Piece::Token { text: more, .. } | Piece::End { text: more, .. } => text.push_str(&more),
+        }
+    }
+    let asked = tokens_of(weights, &request.to_bytes(), text.as_bytes());
+    let mut asked = asked.map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    // The text again in tokens may be longer than what was sampled, and an end is added to it.
+    asked.response.truncate(room.max(1));
+    Ok((text, asked))
+}
