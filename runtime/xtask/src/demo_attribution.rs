@@ -151,7 +151,7 @@ impl Demo<'_> {
                     let who = givers.iter().find(|giver| giver.account == *account).map_or("?", |giver| giver.name);
                     println!("  {who:4} {:5.1} % of what contributors got", share(*amount, asked.sum()));
                 }
-                println!("  explained {:.1} %, the rest of the pool went to the commons", per_cent(asked.explained));
+                println!("  explained {:.1} % of the answer (an estimate)", per_cent(asked.explained));
                 let alone = ["factory", "ask", ADAPTER, question, "--without-adapter"];
                 let alone = self.json(&node, &alone)?;
                 base_explained.push(alone["explained"].as_u64().context("an explained part")?);

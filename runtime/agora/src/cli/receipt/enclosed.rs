@@ -100,7 +100,7 @@ pub(super) async fn measured(service: &dyn Service, index: u64) -> Outcome<(Opti
 /// Puts spec and evidence into an envelope.
 ///
 /// # Errors
-/// As [`measured`]; `attribution.bad_spec` when the node has the spec no more.
+/// As `measured`; `attribution.bad_spec` when the node has the spec no more.
 pub async fn enclose(service: &dyn Service, envelope: &mut Envelope) -> Outcome<()> {
     let index = envelope.provisional.index;
     let (spec, evidence) = measured(service, index).await?;
