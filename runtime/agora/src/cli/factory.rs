@@ -255,25 +255,18 @@ impl Work {
     /// Lessons whose contributions say nearly the same.
     fn copies(&self, learnt: &[&Lesson]) -> Outcome<Vec<(u32, u32)>> {
         let hasher = MinHasher::default();
-        let item = |row: usize| &self.whole.rows[row].1;
-        let marks = learnt.iter().map(|lesson| {
-            let read = item(lesson.row);
-            // Lessons of one contribution differ in their place only: an index of their own keeps marks apart.
-            let mut mark = Mark::new(read.contribution.position, &read.reveal.item, &hasher)?;
-            mark.position.seq = lesson.about.position.seq;
-            Ok(mark)
-        });
-        let marks = marks.collect::<Result<Vec<_>, Code>>().map_err(|code| Failure::new(code, "a contribution"))?;
+        let item = |at: u32| &self.whole.rows[learnt[at as usize].row].1;
         // Several lessons of one contribution are told apart, not compared.
         let first: Vec<u32> = (0u32..)
             .zip(learnt)
             .filter(|(at, lesson)| *at == 0 || learnt[*at as usize - 1].row != lesson.row)
             .map(|(at, _)| at)
             .collect();
-        let alone: Vec<Mark> = first.iter().map(|at| marks[*at as usize]).collect();
-        let clusters = Clusters::find(&alone, Some(NEAR), |at| {
-            let row = learnt[first[at as usize] as usize].row;
-            Ok::<_, Failure>(Some(Shingles::of(&item(row).reveal.item.plain())))
+        let mark = |at: &u32| Mark::new(item(*at).contribution.position, &item(*at).reveal.item, &hasher);
+        let marks = first.iter().map(mark).collect::<Result<Vec<_>, Code>>();
+        let marks = marks.map_err(|code| Failure::new(code, "a contribution"))?;
+        let clusters = Clusters::find(&marks, Some(NEAR), |at| {
+            Ok::<_, Failure>(Some(Shingles::of(&item(first[at as usize]).reveal.item.plain())))
         })?;
         let pairs = (0u32..).zip(&first).filter(|(at, _)| clusters.like(*at) != *at);
         Ok(pairs.map(|(at, place)| (first[clusters.like(at) as usize], *place)).collect())
