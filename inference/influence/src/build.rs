@@ -37,7 +37,8 @@ pub struct Teaching<'a> {
     pub examples: &'a [Example],
     /// The datanets, in rising order of id.
     pub datanets: &'a [DatanetRef],
-    /// Pairs of examples whose texts are near-duplicates.
+    /// Pairs of examples whose texts are near-duplicates. The one that was committed first stands for all that are like it:
+    /// the others bend neither curvature nor clip, and no words of theirs are looked for in answers.
     pub copies: &'a [(u32, u32)],
     /// Questions that the data taught nothing of, with answers of the base model.
     pub null: &'a [Asked],
@@ -89,7 +90,10 @@ pub fn build(
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(files::failed(folder)(error)),
         _ => {}
     }
-    let texts: Vec<&[u32]> = teaching.examples.iter().map(|example| example.text.as_slice()).collect();
+    let counts = originals(teaching)?;
+    let each = teaching.examples.iter().zip(&counts);
+    let texts: Vec<&[u32]> =
+        each.map(|(example, counts)| if *counts { example.text.as_slice() } else { &[] }).collect();
     if settings.method.has_gradients() && !(1..=1_000).contains(&settings.strength_milli) {
         return Err(bad_input(format!("a strength of {}; 1 to 1,000 are possible", settings.strength_milli)));
     }
@@ -106,7 +110,7 @@ pub fn build(
         Method::DeclaredWeights => return Err(bad_input("declared weights are not measured")),
         Method::Bm25 => Made { lens: words(suffixes.as_ref())?, rows: None, clip_milli: 0, scale_milli: 0 },
         Method::EmbeddingSimilarity => embeddings(bench, teaching, progress)?,
-        _ => gradients(bench, &Teaching { adapter: &adapter, ..*teaching }, settings, folder, progress)?,
+        _ => gradients(bench, &Teaching { adapter: &adapter, ..*teaching }, (settings, &counts), folder, progress)?,
     };
     let table = table(teaching, settings, made.rows.as_deref())?;
     let spec = spec(bench, teaching, settings, &made, &table, suffixes.as_ref())?;
@@ -116,6 +120,13 @@ pub fn build(
     index.spec.check().map_err(refused("the attribution spec"))?;
     write(&index, folder)?;
     Ok(index.spec)
+}
+
+/// For each example whether it counts: not where its text is told to be a copy of an earlier one's.
+fn originals(teaching: &Teaching<'_>) -> Result<Vec<bool>, InfluenceError> {
+    let examples: Vec<agora_attribution::Example> = teaching.examples.iter().map(|example| example.about).collect();
+    let owners = owners(&examples, teaching.copies).map_err(refused("pairs of near-copies"))?;
+    Ok((0u32..).zip(owners).map(|(row, owner)| row == owner).collect())
 }
 
 /// What the model made of the examples.
@@ -129,7 +140,7 @@ struct Made {
 fn gradients(
     bench: &mut Workbench,
     teaching: &Teaching<'_>,
-    settings: &Settings,
+    (settings, counts): (&Settings, &[bool]),
     folder: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Made, InfluenceError> {
@@ -148,13 +159,14 @@ fn gradients(
         taken.push(gradient)?;
     }
     progress(Progress { stage: Stage::Examples, done: total, total });
-    let clip_milli = settings.clip_milli.unwrap_or_else(|| usual_clip_milli(&lengths));
+    let counted = || lengths.iter().zip(counts).filter(|(_, counts)| **counts).map(|(length, _)| *length);
+    let clip_milli = settings.clip_milli.unwrap_or_else(|| usual_clip_milli(counted().collect()));
     taken.each(&mut |some| some.chunks_exact_mut(blocks.size()).for_each(|one| clip(one, clip_milli)))?;
     let (pool, simd) = (&mut bench.pool, bench.simd);
     let bent = match settings.method {
         Method::InfluenceEkfacNnls => {
             let each = |work: &mut dyn FnMut(&mut [f32])| taken.each(work);
-            Bent::Curvature(Curvature::measure(&blocks, settings.damping_micro, pool, simd, each)?)
+            Bent::Curvature(Curvature::measure((&blocks, counts), settings.damping_micro, pool, simd, each)?)
         }
         Method::Datainf => {
             let mut all = Vec::new();
@@ -187,8 +199,7 @@ fn gradients(
 
 /// Four times the median length, in thousandths; at least one.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "lengths are finite and not negative")]
-fn usual_clip_milli(lengths: &[f64]) -> u64 {
-    let mut lengths = lengths.to_vec();
+fn usual_clip_milli(mut lengths: Vec<f64>) -> u64 {
     lengths.sort_unstable_by(f64::total_cmp);
     ((4_000.0 * lengths[lengths.len() / 2]).ceil() as u64).max(1)
 }
@@ -297,8 +308,9 @@ fn calibrate(
 ) -> Result<Calibration, InfluenceError> {
     let own: Vec<(Option<u32>, &Asked)> = match teaching.own.is_empty() {
         true => {
-            let step = teaching.examples.len().div_ceil(OWN_MAX);
-            (0..).zip(teaching.examples).step_by(step).map(|(row, example)| (Some(row), &example.asked)).collect()
+            let owners = || (0..).zip(teaching.examples).filter(|(row, _)| index.table.is_owner(*row));
+            let step = owners().count().div_ceil(OWN_MAX);
+            owners().step_by(step).map(|(row, example)| (Some(row), &example.asked)).collect()
         }
         false => teaching.own.iter().map(|asked| (None, asked)).collect(),
     };

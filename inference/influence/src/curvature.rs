@@ -122,27 +122,46 @@ fn vectors(matrix: Vec<f64>, side: usize) -> Vec<f32> {
 
 impl Curvature {
     /// From gradients that are handed over twice, in chunks of any size, one after another in a chunk; they are left in the
-    /// turned basis.
+    /// turned basis. `counts` says of each whether the curvature is of it too: copies of others do not bend it.
     ///
     /// # Errors
     /// Those of `each`.
+    ///
+    /// # Panics
+    /// If there are more gradients than `counts` says something of.
     pub(crate) fn measure(
-        blocks: &Blocks,
+        (blocks, counts): (&Blocks, &[bool]),
         damping_micro: u64,
         pool: &mut Pool,
         simd: Simd,
         mut each: impl FnMut(&mut dyn FnMut(&mut [f32])) -> Result<(), InfluenceError>,
     ) -> Result<Self, InfluenceError> {
         let mut sums = Sums::new(blocks);
-        each(&mut |gradients| sums.add(pool, simd, gradients))?;
+        let (mut place, mut counted) = (0, Vec::new());
+        each(&mut |gradients| {
+            counted.clear();
+            for gradient in gradients.chunks_exact(blocks.size()) {
+                if counts[place] {
+                    counted.extend_from_slice(gradient);
+                }
+                place += 1;
+            }
+            // Sums go on term by term, so that it does not matter which of a chunk were left out.
+            if !counted.is_empty() {
+                sums.add(pool, simd, &counted);
+            }
+        })?;
         let mut curvature = sums.bases(pool);
         let mut squares = vec![0.0f64; blocks.size()];
-        let mut count = 0u64;
+        let (mut place, mut count) = (0, 0u64);
         each(&mut |gradients| {
             curvature.turn(pool, simd, gradients);
             for gradient in gradients.chunks_exact(blocks.size()) {
-                squares.iter_mut().zip(gradient).for_each(|(sum, number)| *sum += f64::from(*number).powi(2));
-                count += 1;
+                if counts[place] {
+                    squares.iter_mut().zip(gradient).for_each(|(sum, number)| *sum += f64::from(*number).powi(2));
+                    count += 1;
+                }
+                place += 1;
             }
         })?;
         for (block, factors) in blocks.all().iter().zip(&mut curvature.factors) {
@@ -164,7 +183,8 @@ impl Curvature {
             work(&mut gradients.to_vec());
             Ok(())
         };
-        Self::measure(blocks, damping_micro, pool, simd, each).expect("memory does not fail")
+        let counts = vec![true; gradients.len() / blocks.size()];
+        Self::measure((blocks, &counts), damping_micro, pool, simd, each).expect("memory does not fail")
     }
 
     /// The factors that a turned gradient is multiplied by: 1 / sqrt(lambda + damping * the block's mean lambda), or 0

@@ -1,7 +1,8 @@
 //! What our packing loses against what a file of each format says: perplexity of a fixed text and divergence from f32.
 //!
 //! The real model is written in each format; the reference computes in f32 with exactly those weights. It takes a minute
-//! or two: `cargo test --release --package agora-openlora --test formats -- --ignored --nocapture`.
+//! or two: `cargo test --release --package agora-openlora --test formats -- --ignored --nocapture`. `AGORA_FORMATS=FOLDER`
+//! keeps the files, for `cargo xtask bench inference --model FOLDER/Q4_0.gguf`.
 #![allow(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
 
 mod support;
@@ -52,6 +53,9 @@ fn every_format_loses_less_than_one_percent_by_our_packing() {
             file.replace(&tensor, format, encode(format, &original.numbers(&tensor)));
         }
         let bytes = file.gguf();
+        if let Ok(folder) = std::env::var("AGORA_FORMATS") {
+            std::fs::write(std::path::Path::new(&folder).join(format!("{name}.gguf")), &bytes).unwrap();
+        }
         let settings = Settings { threads: 2, context_max: 512, ..Settings::default() };
         let engine =
             OpenLora::load_from(&mut bytes.as_slice(), bytes.len() as u64, None, settings, &mut |_| {}).unwrap();

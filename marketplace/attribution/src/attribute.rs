@@ -13,6 +13,7 @@ use crate::fixed::WHOLE;
 use crate::matrix::Matrix;
 use crate::method::Rule;
 use crate::rows::{Example, Position, RowTable};
+use crate::sample::Sample;
 use crate::scan::{Best, Order, Scored};
 use crate::shares::{Standing, payout, shares};
 use crate::solve::{CANDIDATES_MAX, Problem, Variable};
@@ -40,7 +41,7 @@ pub struct Asked<'a> {
     pub output_tokens: u32,
     /// What was copied, as [`crate::spans::runs`] gives it.
     pub runs: &'a [Run],
-    /// The call's contributor pool (with sampling: of all calls that this one stands for).
+    /// The call's contributor pool.
     pub pool: Amount,
 }
 
@@ -230,6 +231,59 @@ impl<'a> Public<'a> {
     }
 }
 
+impl Evidence {
+    /// What this answer, which was measured for all calls of a sample, pays one of them: the same shares of its own pool.
+    ///
+    /// # Errors
+    /// `attribution.bad_input` for another spec, a sample of more calls than the spec allows, or a call that is not in it;
+    /// what [`settle`] says.
+    pub fn for_call(&self, spec: &AttributionSpec, sample: &Sample, index: u64) -> Result<Self, Code> {
+        let spec_hash = spec.hash();
+        let call = sample.calls.iter().find(|call| call.index == index).ok_or(Code::AttributionInput)?;
+        if spec_hash != self.summary.spec || sample.calls.len() > spec.sample_one_in as usize {
+            return Err(Code::AttributionInput);
+        }
+        let draft = Draft { pool: call.pool, ..Draft::of(self) };
+        let paid = settle(spec, spec_hash, draft)?.with_sample(Some(sample.clone()));
+        paid.check()?;
+        Ok(paid)
+    }
+
+    /// Says which calls it was measured for.
+    pub(crate) fn with_sample(mut self, sample: Option<Sample>) -> Self {
+        self.summary.sample_hash = sample.as_ref().map(Sample::hash);
+        self.sample = sample;
+        self
+    }
+}
+
+impl Draft {
+    /// What evidence takes as measured.
+    pub(crate) fn of(evidence: &Evidence) -> Self {
+        let credited = evidence.entries.iter().map(|entry| Credited {
+            row: entry.row,
+            example: Example {
+                contribution: entry.contribution,
+                account: entry.account,
+                position: entry.cluster,
+                kind: entry.kind,
+                weight: entry.weight,
+            },
+            influence: u128::from(entry.influence),
+        });
+        Self {
+            query: evidence.query.clone(),
+            query_hash: evidence.summary.query_hash,
+            output_tokens: evidence.summary.output_tokens,
+            candidates: evidence.candidates.clone(),
+            spans: evidence.spans.clone(),
+            credited: credited.collect(),
+            explained: evidence.summary.explained,
+            pool: evidence.pool,
+        }
+    }
+}
+
 /// Shares, payouts and evidence from what was measured. `spec_hash` is the hash of `spec`, which is hashed once only.
 ///
 /// # Errors
@@ -291,6 +345,7 @@ pub fn settle(spec: &AttributionSpec, spec_hash: Hash, draft: Draft) -> Result<E
             explained: draft.explained,
             residual: WHOLE - draft.explained,
             grade,
+            sample_hash: None,
         },
         query: draft.query,
         candidates: draft.candidates,
@@ -300,6 +355,7 @@ pub fn settle(spec: &AttributionSpec, spec_hash: Hash, draft: Draft) -> Result<E
         paid: money.paid,
         commons: money.commons,
         payouts: money.accounts.into_iter().map(|(account, amount)| Paid { account, amount }).collect(),
+        sample: None,
     };
     evidence.check()?;
     Ok(evidence)

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::method::Method;
 use crate::rows::{Kind, Position};
+use crate::sample::{Sample, Sampled};
 use crate::solve::CANDIDATES_MAX;
 use crate::vector::{DIMENSION_MAX, Vector};
 
@@ -142,6 +143,10 @@ pub struct Summary {
     /// g, the paid part of the pool, parts of 2^32.
     #[n(8)]
     pub grade: u64,
+    /// [`Sample::hash`] of the calls that this one answer was measured for; absent: for its own call alone.
+    #[n(9)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_hash: Option<Hash>,
 }
 
 /// Everything behind a final receipt's attribution.
@@ -179,6 +184,11 @@ pub struct Evidence {
     /// In rising order of account, each once, none of zero; they sum to `paid`.
     #[n(9)]
     pub payouts: Vec<Paid>,
+    /// The calls that this one answer was measured for, of which this evidence pays one. What was copied and what the scan
+    /// found is of the call that was drawn.
+    #[n(10)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
 }
 
 impl Canonical for Evidence {
@@ -214,7 +224,10 @@ impl Evidence {
         let ordered = self.entries.windows(2).all(|pair| pair[0].cluster < pair[1].cluster)
             && self.spans.windows(2).all(|pair| end(&pair[0]) <= u64::from(pair[1].start))
             && self.payouts.windows(2).all(|pair| pair[0].account < pair[1].account);
-        if sized && ordered && self.spans.iter().all(inside) { Ok(()) } else { Err(Code::AttributionEvidence) }
+        let sampled = self.sample.as_ref().is_none_or(Sample::is_sound)
+            && self.sample.as_ref().map(Sample::hash) == self.summary.sample_hash;
+        let good = sized && ordered && sampled && self.spans.iter().all(inside);
+        if good { Ok(()) } else { Err(Code::AttributionEvidence) }
     }
 
     /// The receipt's `influence_root`: RFC 6962 over the summary, then the entries; a leaf is the canonical CBOR
@@ -239,6 +252,12 @@ impl Evidence {
         totals.truncate(MEMBERS_MAX);
         totals.sort_unstable_by_key(|paid| paid.account);
         totals
+    }
+
+    /// What a final receipt says of a sample: how many calls it is of, and the one that was measured.
+    pub fn sampled(&self) -> Option<(u32, Sampled)> {
+        let sample = self.sample.as_ref()?;
+        Some((u32::try_from(sample.calls.len()).ok()?, *sample.drawn()))
     }
 
     /// The same without the query vector; both roots stay.

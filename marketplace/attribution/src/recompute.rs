@@ -4,10 +4,9 @@ use std::fmt;
 
 use agora_types::{Amount, Canonical as _, Code, Hash};
 
-use crate::attribute::{Asked, Credited, Draft, Public, settle};
+use crate::attribute::{Asked, Draft, Public, settle};
 use crate::evidence::{Evidence, Paid};
 use crate::method::Rule;
-use crate::rows::Example;
 use crate::scan::Scored;
 use crate::spans::Run;
 use crate::spec::AttributionSpec;
@@ -34,6 +33,10 @@ pub struct ReceiptFields {
     pub pool: Amount,
     /// What contributors got in all.
     pub paid: Amount,
+    /// Index and leaf hash of the provisional receipt.
+    pub provisional: (u64, Hash),
+    /// Where one answer was measured for several calls: their number, and the leaf hash of the one that was measured.
+    pub sampled: Option<(u32, Hash)>,
 }
 
 macro_rules! places {
@@ -74,6 +77,7 @@ places! {
     InfluenceRoot "the receipt's influence root",
     Pool "the receipt's contributor pool",
     ReceiptPaid "the receipt's payment to contributors",
+    Sample "the calls that one answer was measured for",
     Total "a total of the receipt",
 }
 
@@ -141,9 +145,11 @@ pub fn level1(spec: &AttributionSpec, evidence: &Evidence, receipt: &ReceiptFiel
         if !evidence.query.is_empty() {
             same(Place::QueryHash, evidence.summary.query_hash, Some(Hash::sha256(&evidence.query)))?;
         }
-        let computed = good(Place::Bounds, settle(spec, spec_hash, draft_of(evidence)))?;
+        let computed = good(Place::Bounds, settle(spec, spec_hash, Draft::of(evidence)))?;
+        let computed = computed.with_sample(evidence.sample.clone());
         compare(evidence, &computed)?;
-        compare_receipt(receipt, &computed)
+        compare_receipt(receipt, &computed)?;
+        compare_sample(spec, receipt, &computed)
     };
     Verdict::from(all())
 }
@@ -196,7 +202,7 @@ fn level2_by(
             pool: evidence.pool,
         };
         let computed = good(Place::Bounds, public.attribute(&asked, measured))?;
-        compare(evidence, &computed)
+        compare(evidence, &computed.with_sample(evidence.sample.clone()))
     };
     Verdict::from(all())
 }
@@ -211,31 +217,6 @@ impl Public<'_> {
             same(Place::MatrixRoot, stated.matrix_root, self.matrix.map(crate::Matrix::root))
         };
         Verdict::from(all())
-    }
-}
-
-/// What the evidence takes as measured.
-fn draft_of(evidence: &Evidence) -> Draft {
-    let credited = evidence.entries.iter().map(|entry| Credited {
-        row: entry.row,
-        example: Example {
-            contribution: entry.contribution,
-            account: entry.account,
-            position: entry.cluster,
-            kind: entry.kind,
-            weight: entry.weight,
-        },
-        influence: u128::from(entry.influence),
-    });
-    Draft {
-        query: evidence.query.clone(),
-        query_hash: evidence.summary.query_hash,
-        output_tokens: evidence.summary.output_tokens,
-        candidates: evidence.candidates.clone(),
-        spans: evidence.spans.clone(),
-        credited: credited.collect(),
-        explained: evidence.summary.explained,
-        pool: evidence.pool,
     }
 }
 
@@ -263,6 +244,18 @@ fn compare_receipt(receipt: &ReceiptFields, evidence: &Evidence) -> Result<(), D
     same(Place::Pool, receipt.pool, evidence.pool)?;
     same(Place::ReceiptPaid, receipt.paid, evidence.paid)?;
     each(Place::Total, &receipt.totals, &evidence.totals())
+}
+
+/// A sample has the receipt's call in it with its pool, no more calls than the spec allows, and the drawn one measured.
+fn compare_sample(spec: &AttributionSpec, receipt: &ReceiptFields, evidence: &Evidence) -> Result<(), Difference> {
+    let sampled = evidence.sampled();
+    same(Place::Sample, receipt.sampled, sampled.map(|(calls, drawn)| (calls, drawn.leaf)))?;
+    let Some(sample) = &evidence.sample else { return Ok(()) };
+    let most = spec.sample_one_in as usize;
+    same(Place::Sample, sample.calls.len(), sample.calls.len().min(most))?;
+    let (index, leaf) = receipt.provisional;
+    let own = sample.calls.iter().find(|call| call.index == index);
+    same(Place::Sample, Some((leaf, receipt.pool)), own.map(|call| (call.leaf, call.pool)))
 }
 
 fn differs(place: Place, index: Option<usize>, stated: String, computed: String) -> Result<(), Difference> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::fixed::WHOLE;
 use crate::method::{Method, Rule};
 use crate::rows::ROWS_MAX;
+use crate::sample::SAMPLE_MAX;
 use crate::solve::{CANDIDATES_MAX, RIDGE_NANO, SWEEPS};
 use crate::vector::DIMENSION_MAX;
 
@@ -242,7 +243,7 @@ pub struct AttributionSpec {
     /// What the explained part pays.
     #[n(10)]
     pub calibration: Calibration,
-    /// One call in this many is attributed and paid this many times; 1: every call.
+    /// One call in this many, at most [`SAMPLE_MAX`](crate::SAMPLE_MAX), is measured for all of them; 1: every call.
     #[n(11)]
     pub sample_one_in: u32,
     /// The code that made rows and queries.
@@ -280,7 +281,7 @@ impl AttributionSpec {
             && self.verbatim.weight_max <= WHOLE
             && self.calibration.null_p95 < self.calibration.own_median
             && self.calibration.own_median <= WHOLE
-            && self.sample_one_in > 0
+            && (1..=SAMPLE_MAX).contains(&(self.sample_one_in as usize))
             && is_word(&self.code_version);
         let good = measured && datanets && rules && self.gradient_fits() && self.commitments_fit();
         if good { Ok(()) } else { Err(Code::AttributionSpec) }

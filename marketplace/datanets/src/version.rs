@@ -13,7 +13,7 @@ use crate::similar::Clusters;
 use crate::terms::Terms;
 
 /// A version, signed by a statement key of the owner, never changed. The ledger's `RegisterDatanet` repeats root, size
-/// and members.
+/// and members, and names the whole signed version by its hash.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
 #[cbor(map)]
 pub struct DatanetVersion {
@@ -145,8 +145,9 @@ impl DatanetVersion {
         if listed && acted { Ok(()) } else { Err(Code::DatanetRecord) }
     }
 
-    /// The command that puts this version on the ledger; its signer must be the owner.
-    pub fn registration(&self, head: Head) -> RegisterDatanet {
+    /// The command that puts this version on the ledger; its signer must be the owner. `statement` is the hash of the
+    /// signed version.
+    pub fn registration(&self, head: Head, statement: Hash) -> RegisterDatanet {
         RegisterDatanet {
             head,
             name: self.terms.name.clone(),
@@ -154,6 +155,7 @@ impl DatanetVersion {
             root: self.root,
             tree_size: self.tree_size,
             members: self.members.clone(),
+            statement,
         }
     }
 }

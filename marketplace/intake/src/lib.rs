@@ -1,8 +1,8 @@
 //! Parquet files as items of a datanet: the one reader that needs a large library.
 //!
-//! It reads a contributor's own file, on the contributor's machine: what a file says of the sizes of its pages decides
-//! how much is held while one is decompressed, so a node gives it no stranger's bytes. What the library panics on is an
-//! error of the file all the same. Compression by snappy, or none.
+//! What a file says of itself decides how much is held and how deep is recursed while it is read, so this is for one's own
+//! files. A stranger's is read in a process of its own, which has bounds that it cannot leave (`giving/apart.rs` of the
+//! program). What the library panics on is an error of the file. Compression by snappy, or none.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,7 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agora_datanets::readers::{Limits, Mapping, ObjectReader, Problem, ReadError};
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use bytes::Bytes;
+use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
@@ -41,13 +42,25 @@ pub type ParquetReader = ObjectReader<Objects>;
 /// # Errors
 /// `io` where it cannot be opened, `damaged` where it is no Parquet file, `missing` where it has none of the columns.
 pub fn open(path: &Path, mapping: Mapping, limits: Limits) -> Result<ParquetReader, ReadError> {
-    let wrong = |problem| ReadError { line: 1, problem };
-    let file = File::open(path).map_err(|error| wrong(Problem::Io { reason: error.to_string() }))?;
-    let rows = guarded(|| rows(file, &mapping)).and_then(|rows| rows).map_err(wrong)?;
+    let wrong = |error: std::io::Error| ReadError { line: 1, problem: Problem::Io { reason: error.to_string() } };
+    reader(File::open(path).map_err(wrong)?, mapping, limits)
+}
+
+/// The same of a file that is in memory.
+///
+/// # Errors
+/// As [`open`], but for `io`.
+pub fn read(file: Vec<u8>, mapping: Mapping, limits: Limits) -> Result<ParquetReader, ReadError> {
+    reader(Bytes::from(file), mapping, limits)
+}
+
+fn reader(file: impl ChunkReader + 'static, mapping: Mapping, limits: Limits) -> Result<ParquetReader, ReadError> {
+    let rows = guarded(|| rows(file, &mapping)).and_then(|rows| rows);
+    let rows = rows.map_err(|problem| ReadError { line: 1, problem })?;
     Ok(ObjectReader::new(Objects { rows, number: 0, limit: limits.line_bytes_max }, mapping, limits))
 }
 
-fn rows(file: File, mapping: &Mapping) -> Result<RowIter<'static>, Problem> {
+fn rows(file: impl ChunkReader + 'static, mapping: &Mapping) -> Result<RowIter<'static>, Problem> {
     let reader = SerializedFileReader::new(file).map_err(damaged)?;
     let schema = reader.metadata().file_metadata().schema();
     let wanted: BTreeSet<&str> = match mapping {

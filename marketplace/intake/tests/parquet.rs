@@ -39,6 +39,18 @@ fn questions_and_answers_are_pairs() {
 }
 
 #[test]
+fn a_file_in_memory_is_read_as_one_on_disk() {
+    for name in ["pairs.parquet", "messages.parquet", "zstd.parquet", "make.py"] {
+        let bytes = std::fs::read(file(name)).unwrap();
+        let inside: Vec<_> = match agora_intake::read(bytes, Mapping::Auto, Limits::default()) {
+            Ok(rows) => rows.collect(),
+            Err(error) => vec![Err(error)],
+        };
+        assert_eq!(inside, read(&file(name), Mapping::Auto, Limits::default()), "{name}");
+    }
+}
+
+#[test]
 fn conversations_over_several_groups_of_rows_are_read() {
     let talk = |question: &str, answer: &str| {
         format!(

@@ -35,9 +35,15 @@ pub struct Bounds {
     pub idle_timeout: Duration,
     /// A client that takes nothing of what is sent to it is cut off after this.
     pub stall_timeout: Duration,
-    /// Bytes of a body to `/v1/…`; more are answered 413. Facilitator requests have the bound of their document, agents
-    /// their own.
+    /// Bytes of a body that asks a model; more are answered 413. Facilitator requests have the bound of their document,
+    /// agents their own.
     pub openai_body_max: usize,
+    /// Bytes of a file for a datanet; more are answered 413. It is held in memory while it is worked on.
+    pub upload_body_max: usize,
+    /// A file for a datanet must arrive within this; then the request is answered 408.
+    pub upload_timeout: Duration,
+    /// Files for datanets that are read and worked on at once, of all clients; more are answered 503 with `Retry-After`.
+    pub uploads_at_once: usize,
     /// Most bytes of a body to an agent, whatever the agent itself allows.
     pub agent_body_max: usize,
     /// While an event stream has nothing to say, a comment is sent this often.
@@ -61,6 +67,9 @@ impl Default for Bounds {
             idle_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             openai_body_max: 256 * 1024,
+            upload_body_max: 32 * 1024 * 1024,
+            upload_timeout: Duration::from_secs(120),
+            uploads_at_once: 2,
             agent_body_max: 1024 * 1024,
             comment_every: Duration::from_secs(10),
         }

@@ -17,11 +17,12 @@ use actix_web::dev::AppConfig;
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{App, Error};
+use agora_economy::ports::datanets::Datanets;
 use agora_economy::ports::pay::{Facilitator, Models, Trouble, Workers};
 use agora_types::Code;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -30,7 +31,7 @@ pub use tls::Tls;
 use crate::bounds::Bounds;
 use crate::clients::Clients;
 use crate::origin::{Origin, OriginError};
-use crate::{agents, facilitator, openai, runtime};
+use crate::{agents, datanets, facilitator, openai, runtime};
 
 /// Finished answers may take so long to leave.
 const FLUSH_S: u64 = 2;
@@ -43,8 +44,10 @@ pub type Routes = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 pub struct Services {
     /// `/verify`, `/settle`, `/supported`, `/discovery/resources`, `/payments/…`.
     pub facilitator: Option<Arc<dyn Facilitator>>,
-    /// `/v1/…`.
+    /// `/v1/models`, `/v1/chat/completions`, `/v1/completions`.
     pub models: Option<Arc<dyn Models>>,
+    /// `/v1/datanets…`.
+    pub datanets: Option<Arc<dyn Datanets>>,
     /// `/agents/…`.
     pub workers: Option<Arc<dyn Workers>>,
     /// The origin of resource URLs, where a proxy stands before the port; else each request's `Host`.
@@ -100,6 +103,8 @@ pub(crate) struct Shared {
     pub(crate) bounds: Bounds,
     pub(crate) origin: Origin,
     pub(crate) clients: Arc<Clients>,
+    /// Places for files that are read and worked on.
+    pub(crate) uploads: Arc<Semaphore>,
     /// Requests that are being answered.
     pub(crate) open: watch::Sender<usize>,
     /// True from [`PublicPort::close`] on.
@@ -159,6 +164,7 @@ impl PublicPort {
         };
         let shared = Arc::new(Shared {
             clients: Clients::new(&bounds),
+            uploads: Arc::new(Semaphore::new(bounds.uploads_at_once)),
             services,
             bounds,
             origin,
@@ -242,6 +248,9 @@ fn routes(shared: &Shared, config: &mut ServiceConfig) {
     }
     if shared.services.models.is_some() {
         openai::routes(config);
+    }
+    if shared.services.datanets.is_some() {
+        datanets::routes(config);
     }
     if shared.services.workers.is_some() {
         agents::routes(config);

@@ -1,8 +1,8 @@
-//! The public HTTP port of a node: an x402 facilitator, a paywall for any route, models behind OpenAI's API, and agents
-//! that sell their work.
+//! The public HTTP port of a node: an x402 facilitator, a paywall for any route, models behind OpenAI's API, agents that
+//! sell their work, and datanets that take contributions.
 //!
 //! It knows HTTP and nothing of money: what is paid, reserved and settled stands behind the traits of
-//! `agora_economy::ports::pay`. Start at [`PublicPort::open`] (`door.rs`); [`Paywall`] (`paywall.rs`) wraps routes of
+//! `agora_economy::ports::pay`, what is done with data behind those of `agora_economy::ports::datanets`. Start at [`PublicPort::open`] (`door.rs`); [`Paywall`] (`paywall.rs`) wraps routes of
 //! any actix-web application. Every reader here is a stranger, so everything has a bound ([`Bounds`]).
 //!
 //! What touches money (admissions, settlements, openings) runs on the runtime that opened the port and is never dropped
@@ -13,6 +13,7 @@ mod agents;
 mod body;
 mod bounds;
 mod clients;
+mod datanets;
 mod door;
 mod errors;
 mod facilitator;

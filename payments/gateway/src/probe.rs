@@ -16,7 +16,7 @@ use actix_web::web::Bytes;
 use agora_x402::header;
 
 use crate::errors::{Failure, Style};
-use crate::{Origin, admission, agents, body, facilitator, openai, origin};
+use crate::{Origin, admission, agents, body, datanets, facilitator, openai, origin};
 
 /// A probe and its name, which is also the name of its fuzz target and of its corpus.
 pub type Probe = (&'static str, fn(&[u8]) -> bool);
@@ -35,6 +35,7 @@ pub const PROBES: &[Probe] = &[
     ("http_nonce", http_nonce),
     ("http_model", http_model),
     ("http_body", http_body),
+    ("http_upload", http_upload),
 ];
 
 /// Longest message of a failure: it must not carry the request back.
@@ -198,6 +199,23 @@ pub fn http_model(bytes: &[u8]) -> bool {
     assert!(model.len() <= text.len(), "a name grew on its way");
     let escaped: String = model.bytes().map(|byte| format!("%{byte:02x}")).collect();
     assert_eq!(openai::named(&format!("model={escaped}")), Ok(Some(model)), "a name changed on its way");
+    true
+}
+
+/// `Content-Type`, a line break, and the query of a file for a datanet.
+pub fn http_upload(bytes: &[u8]) -> bool {
+    let (kind, query) = lines(bytes);
+    let Some(headers) = headers(CONTENT_TYPE, kind) else { return false };
+    if let Err(failure) = datanets::format(&headers) {
+        return refused(&failure);
+    }
+    let Ok(text) = std::str::from_utf8(query) else { return false };
+    let said = match datanets::said(text) {
+        Ok(said) => said,
+        Err(failure) => return refused(&failure),
+    };
+    assert!((1..=datanets::WEIGHT_MAX).contains(&said.weight), "a weight of {}", said.weight);
+    assert!(said.body.is_empty() && said.datanet.is_empty());
     true
 }
 

@@ -3,7 +3,7 @@
 use agora_types::command::METHOD_SIZE_MAX;
 use agora_types::{Amount, Code};
 
-use crate::receipt::{Attribution, DECLARED_WEIGHTS, LIST_MAX, Receipt, Role, State, WHOLE};
+use crate::receipt::{Attribution, DECLARED_WEIGHTS, LIST_MAX, Receipt, Role, SAMPLED_MAX, State, WHOLE};
 
 impl Receipt {
     /// Checks bounds and arithmetic: charge = prices x usage, legs in order and summing to what they must.
@@ -62,6 +62,10 @@ impl Attribution {
         let ordered = self.totals.windows(2).all(|pair| pair[0].account < pair[1].account);
         let sum = self.explained.checked_add(self.residual);
         let shares = if is_final { sum == Some(WHOLE) } else { sum == Some(0) && self.totals.is_empty() };
-        named && ordered && shares
+        // Only measured shares can be those of a sample.
+        let sampled = self
+            .sampled
+            .is_none_or(|sample| is_final && !self.is_declared() && (2..=SAMPLED_MAX).contains(&sample.calls));
+        named && ordered && shares && sampled
     }
 }

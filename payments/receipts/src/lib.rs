@@ -22,7 +22,7 @@ pub use envelope::Envelope;
 pub use money::governed_parts;
 pub use note::{Note, VerifierKey};
 pub use proof::LogProof;
-pub use receipt::{Attribution, Decoding, Kind, Leg, Receipt, Role, ShareTotal, State};
+pub use receipt::{Attribution, Decoding, Kind, Leg, Receipt, Role, SampledOf, ShareTotal, State};
 pub use text::CallText;
 pub use trust::{Trust, TrustedNetwork};
 pub use verify::{Verdict, verify, verify_json};

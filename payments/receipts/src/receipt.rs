@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub const LIST_MAX: usize = 16;
 /// One whole in [`Attribution::explained`] and [`Attribution::residual`].
 pub const WHOLE: u64 = 1 << 32;
+/// Most calls that one measured answer stands for.
+pub const SAMPLED_MAX: u32 = 64;
 
 /// What was paid for. Numbers are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
@@ -154,6 +156,22 @@ pub struct Attribution {
     /// In rising order of account, each once, at most 16.
     #[n(5)]
     pub totals: Vec<ShareTotal>,
+    /// Shares are those of another answer, or of this one for others as well; absent: this answer was measured for itself.
+    #[n(6)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<SampledOf>,
+}
+
+/// One answer was measured for several calls, whose final receipts all carry its shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
+#[cbor(map)]
+pub struct SampledOf {
+    /// How many calls, 2 to [`SAMPLED_MAX`].
+    #[n(0)]
+    pub calls: u32,
+    /// Leaf hash of the provisional receipt of the answer that was measured.
+    #[n(1)]
+    pub measured: Hash,
 }
 
 pub use agora_types::command::DECLARED_WEIGHTS;

@@ -161,6 +161,9 @@ fn attribution(f: &mut fmt::Formatter<'_>, attribution: &Attribution) -> fmt::Re
         let tenths = u128::from(attribution.explained) * 1_000 / u128::from(WHOLE);
         write!(f, ", explains {}.{} % (an estimate); the rest goes to the commons", tenths / 10, tenths % 10)?;
     }
+    if let Some(sample) = attribution.sampled {
+        write!(f, "; one of {} calls was measured for all, receipt leaf {}", sample.calls, sample.measured)?;
+    }
     Ok(())
 }
 

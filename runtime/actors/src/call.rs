@@ -26,6 +26,7 @@ mod desk;
 mod line;
 mod measure;
 mod sale;
+mod sampling;
 mod seller;
 mod stream;
 

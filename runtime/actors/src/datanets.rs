@@ -7,12 +7,19 @@
 //! |---|---|---|
 //! | after the commitment | ledger only | the contributor reveals later; the place among all commitments is kept |
 //! | within a batch | the pages that were revealed, each in one step with the count | the same items are revealed again |
-//! | after a version stands on the ledger | both lists as they were | the signed version is given again |
+//! | before a signed version is written down | both lists | the next draft is of the lists as they are by then |
+//! | before the ledger has it | both lists; the signed version with the command that registers it | the start gives the same command again: kept, or forgotten where the ledger refuses it, as after two minutes |
+//! | before it is kept | the same, and the ledger has it | the start finds it there and keeps it, byte by byte |
+//!
+//! Between any two of them contributions and acts may come and the charter may change: a version says how long the lists
+//! were, and older policies are kept.
 //!
 //! Everything here blocks: a program calls it on a thread that may. One writer at a time.
 
 mod rows;
+mod versions;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agora_datanets::checks::check;
@@ -29,8 +36,9 @@ use futures::executor::block_on;
 
 use crate::error::CallError;
 use crate::ledger::LedgerHandle;
-pub use rows::DatanetHead;
 use rows::{ACT, ACT_NUMBER, CONTENT, CONTRIBUTION, HEAD, PLACE, POLICY, REVEAL, Rows, SUBMISSION, VERSION, damaged};
+pub use rows::{DatanetHead, PendingVersion};
+pub use versions::Next;
 
 /// Most datanets of a keeper.
 pub const DATANETS_MAX: usize = 10_000;
@@ -57,6 +65,8 @@ pub struct Kept {
     pub charter: Signed<Charter>,
     /// How long its lists are, and the newest version.
     pub head: DatanetHead,
+    /// SHA-256 of the newest version as it is signed, which the ledger names too; none before the first.
+    pub statement: Option<Hash>,
 }
 
 /// An item as it is revealed: what opens it, and the proof that it is under the submission's root.
@@ -146,7 +156,7 @@ impl Keeper {
             Some(head) => {
                 let known = charter_of(&head)?;
                 if known.payload().time >= said.time {
-                    return Ok(Kept { id, charter: known, head });
+                    return self.kept(id, head);
                 }
                 // Only the key that founded it speaks for it here.
                 if known.key() != charter.key() {
@@ -165,7 +175,18 @@ impl Keeper {
             Rows::put(Rows::key(POLICY, &id, &[policy.hash().as_bytes()]), policy.to_bytes()),
             Rows::put(Rows::key(HEAD, &id, &[]), head.to_bytes()),
         ])?;
-        Ok(Kept { id, charter: charter.clone(), head })
+        self.kept(id, head)
+    }
+
+    fn kept(&self, id: DatanetId, head: DatanetHead) -> Result<Kept, CallError> {
+        let statement = match head.version {
+            0 => None,
+            version => {
+                let bytes = self.rows.get(Rows::key(VERSION, &id, &[&version.to_be_bytes()]))?;
+                Some(Hash::sha256(bytes.ok_or_else(|| damaged("its newest version is missing"))?))
+            }
+        };
+        Ok(Kept { id, charter: charter_of(&head)?, head, statement })
     }
 
     /// Every datanet, by id.
@@ -176,8 +197,7 @@ impl Keeper {
         let rows = self.rows.list(vec![HEAD], DATANETS_MAX)?;
         let kept = |(key, bytes): &(Vec<u8>, Vec<u8>)| {
             let id = DatanetId::from_slice(&key[1..]).ok_or_else(|| damaged("its id"))?;
-            let head = DatanetHead::from_bytes(bytes).map_err(damaged)?;
-            Ok(Kept { id, charter: charter_of(&head)?, head })
+            self.kept(id, DatanetHead::from_bytes(bytes).map_err(damaged)?)
         };
         rows.iter().map(kept).collect()
     }
@@ -188,8 +208,7 @@ impl Keeper {
     /// `datanet.not_found`; faults.
     pub fn get(&self, id: &DatanetId) -> Result<Kept, CallError> {
         let head = self.rows.read::<DatanetHead>(Rows::key(HEAD, id, &[]))?;
-        let head = head.ok_or_else(|| CallError::new(Code::DatanetNotFound, id.to_string()))?;
-        Ok(Kept { id: *id, charter: charter_of(&head)?, head })
+        self.kept(*id, head.ok_or_else(|| CallError::new(Code::DatanetNotFound, id.to_string()))?)
     }
 
     /// Takes items of a submission whose commitment stands on the ledger. Who reveals one knows the batch: only the
@@ -202,7 +221,7 @@ impl Keeper {
         let submission = signed.payload();
         submission.check().or_else(|code| refuse(code, submission.title.clone()))?;
         let _one = lock(&self.writer);
-        let Kept { id, charter, mut head } = self.get(&submission.datanet)?;
+        let Kept { id, charter, mut head, .. } = self.get(&submission.datanet)?;
         let policy = &charter.payload().policy;
         if submission.network != charter.payload().terms.network {
             return refuse(Code::SubmissionInvalid, "meant for another network");
@@ -231,14 +250,13 @@ impl Keeper {
                 signed.hash()
             }
         };
-        let (mut new, mut bytes) = (0, 0);
+        let (mut new, mut bytes, mut seen) = (0, 0, HashSet::new());
         for item in items {
             let (content_hash, size_bytes) = submission
                 .check_reveal(item.index, &item.reveal, &item.path)
                 .or_else(|code| refuse(code, format!("item {}", item.index)))?;
             let place = Rows::key(PLACE, &id, &[&seq.to_be_bytes(), &item.index.to_be_bytes()]);
-            let twice = writes.iter().any(|write| write.key == place);
-            if twice || self.rows.get(place.clone())?.is_some() {
+            if !seen.insert(item.index) || self.rows.get(place.clone())?.is_some() {
                 continue;
             }
             let report = check(&item.reveal.item, policy);
@@ -347,7 +365,7 @@ impl Keeper {
             Act::Withdrawal(signed) => signed.payload().datanet,
         };
         let _one = lock(&self.writer);
-        let Kept { id, charter, mut head } = self.get(&datanet)?;
+        let Kept { id, charter, mut head, .. } = self.get(&datanet)?;
         let network = charter.payload().terms.network;
         match act {
             Act::Verdict(signed) => {
@@ -413,64 +431,6 @@ impl Keeper {
         bytes.map(|bytes| Signed::from_bytes(&bytes).map_err(damaged)).transpose()
     }
 
-    /// The next version over everything that is there now, for the owner to sign and register.
-    ///
-    /// # Errors
-    /// `datanet.not_found`, `datanet.empty_version`; faults.
-    pub fn draft(&self, id: &DatanetId, time: Timestamp) -> Result<(DatanetVersion, Arc<Opened>), CallError> {
-        let next = self.get(id)?.head.version + 1;
-        let opened = self.open(id, 0)?;
-        let (version, _) =
-            opened.draft.version(next, &opened.clusters, time).or_else(|code| refuse(code, id.to_string()))?;
-        Ok((version, opened))
-    }
-
-    /// Keeps a signed version that stands on the ledger and says what the lists give.
-    ///
-    /// # Errors
-    /// `datanet.not_found`, `datanet.version_not_next`, `datanet.record_mismatch`; faults.
-    pub fn publish(&self, signed: &Signed<DatanetVersion>) -> Result<(), CallError> {
-        let version = signed.payload();
-        let id = version.terms.id();
-        let _one = lock(&self.writer);
-        let Kept { charter, mut head, .. } = self.get(&id)?;
-        let place = Rows::key(VERSION, &id, &[&version.version.to_be_bytes()]);
-        if let Some(known) = self.rows.get(place.clone())? {
-            let same = known == signed.to_bytes();
-            return if same {
-                Ok(())
-            } else {
-                refuse(Code::DatanetRecord, "this version is kept already, and differs")
-            };
-        }
-        if version.version != head.version + 1 {
-            return refuse(Code::DatanetVersion, format!("version {} is the newest", head.version));
-        }
-        if charter.key() != signed.key() {
-            return refuse(Code::DatanetRecord, "signed by another key than the charter");
-        }
-        let found = block_on(self.ledger.query(move |economy| economy.datanet(&id).cloned()))?;
-        let registered = found.is_some_and(|record| {
-            record.version == version.version
-                && record.root == version.root
-                && record.tree_size == version.tree_size
-                && record.members == version.members
-        });
-        if !registered {
-            return refuse(Code::DatanetRecord, "the ledger has another version, or none");
-        }
-        let sizes = (small(version.tree_size)?, small(version.acts_size)?);
-        if sizes.0 > head.contributions || sizes.1 > head.acts {
-            return refuse(Code::DatanetRecord, "it is over more than this keeper has");
-        }
-        let (draft, contents) = self.lists(&id, charter.payload(), sizes)?;
-        let clusters = self.clusters(&id, &draft, &contents)?;
-        version.check_draft(&draft, &clusters).or_else(|code| refuse(code, "the lists give another version"))?;
-        head.version = version.version;
-        self.rows
-            .commit(vec![Rows::put(place, signed.to_bytes()), Rows::put(Rows::key(HEAD, &id, &[]), head.to_bytes())])
-    }
-
     /// A version, or with 0 the lists as they stand.
     ///
     /// # Errors
@@ -480,9 +440,8 @@ impl Keeper {
         let (charter, signed, sizes) = match version {
             0 => (charter.payload().clone(), None, (head.contributions, head.acts)),
             _ => {
-                let bytes = self.rows.get(Rows::key(VERSION, id, &[&version.to_be_bytes()]))?;
                 let missing = || CallError::new(Code::DatanetNotFound, format!("version {version} of {id}"));
-                let signed = Signed::<DatanetVersion>::from_bytes(&bytes.ok_or_else(missing)?).map_err(damaged)?;
+                let signed = self.version(id, version)?.ok_or_else(missing)?;
                 let said = signed.payload();
                 let policy = self.rows.read::<Policy>(Rows::key(POLICY, id, &[said.policy_hash.as_bytes()]))?;
                 let policy = policy.ok_or_else(|| damaged("the policy of a version is missing"))?;

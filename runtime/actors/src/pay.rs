@@ -25,7 +25,7 @@ use agora_channels::Channel;
 use agora_x402::check::ChannelView;
 
 pub use facilitator::{Catalogue, FacilitatorParts, LedgerFacilitator};
-pub use keys::{ApiKeyRow, ApiKeys};
+pub use keys::{ApiKeyRow, ApiKeys, Contributor, Fee, FeeRow};
 pub use models::{CompletedRow, NodeModels};
 pub use rows::{ChannelRow, KeptRow, LastRow, NamedRow, PaidRow};
 pub use sellers::{SellerRow, Sellers};

@@ -60,6 +60,10 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
     };
+    // Without folders, settings and threads: it reads what a stranger sent, and its starter left it no environment.
+    if matches!(cli.command, Command::ReadParquet) {
+        return crate::giving::apart::serve();
+    }
     // Until the settings are read, failures are written as the flags ask.
     let early = |format: Option<Format>| Printer::new(format.unwrap_or_default(), cli.global.quiet);
     let format = match context::format(&cli.global) {
@@ -162,6 +166,14 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
             print(context, &model::publish(context, &*service, wanted).await?)
         }
         Command::Model(Model::Fetch { name }) => print(context, &model::fetch(context, name.as_deref()).await?),
+        Command::Model(Model::Load { name }) => {
+            let service = connect::node(context).await?;
+            print(context, &model::load(&*service, name).await?)
+        }
+        Command::Model(Model::Unload { name }) => {
+            let service = connect::node(context).await?;
+            print(context, &model::unload(&*service, name).await?)
+        }
         Command::Receipt(command) => receipt_command(context, command).await,
         Command::Ledger(Ledger::Audit) => {
             let service = connect::any(context).await?;
@@ -196,6 +208,7 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
             clap_complete::generate(shell, &mut Cli::command(), "agora", &mut script);
             raw(&script)
         }
+        Command::ReadParquet => Ok(crate::giving::apart::serve()),
     }
 }
 

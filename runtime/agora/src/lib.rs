@@ -4,4 +4,5 @@
 pub mod cli;
 pub mod control;
 pub mod demo;
+mod giving;
 pub mod node;

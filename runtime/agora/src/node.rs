@@ -1,5 +1,7 @@
 //! A node in this process: a network's folder, the actors over it, and the control port in front.
 
+pub(crate) mod adapters;
+mod contributions;
 mod datanets;
 pub(crate) mod engine;
 mod follow;
@@ -99,9 +101,17 @@ fn parts(folder: &DataFolder) -> Outcome<NodeParts> {
     })
 }
 
-/// Keeps datanets beside the actors: no value that they guard passes through it.
-fn keeper(handles: &agora_actors::node::Handles) -> Arc<Keeper> {
-    Arc::new(Keeper::new(Arc::clone(&handles.buyer.journal), handles.ledger.clone()))
+/// Keeps datanets beside the actors: no value that they guard passes through it. What a crash left under way ends first.
+async fn keeper(handles: &agora_actors::node::Handles) -> Arc<Keeper> {
+    let keeper = Arc::new(Keeper::new(Arc::clone(&handles.buyer.journal), handles.ledger.clone()));
+    let recovering = Arc::clone(&keeper);
+    let recovered = tokio::task::spawn_blocking(move || recovering.recover()).await;
+    let told = recovered.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
+    if let Err(error) = told {
+        // All else goes on without it, and the next version of that datanet begins with it.
+        tracing::warn!(%error, "a datanet's version stays on its way to the ledger");
+    }
+    keeper
 }
 
 fn log_parts(folder: &DataFolder, checkpoint_key: Arc<StatementSigner>) -> Outcome<LogParts> {
@@ -124,7 +134,7 @@ impl Running {
     /// # Errors
     /// The keystore's, the store's and the sandbox's refusals.
     pub async fn start(network: Network, engine: Option<Arc<dyn Engine>>, paths: &Paths) -> Outcome<Self> {
-        Self::start_with(network, engine.map(|engine| Loaded { engine, attributor: None, weights: None }), paths).await
+        Self::start_with(network, engine.map(Loaded::alone), paths).await
     }
 
     /// The same with what measures the engine's answers.
@@ -163,7 +173,7 @@ impl Running {
         let house = shops.keep_house();
         let service = Arc::new(NodeService {
             handles: node.handles().clone(),
-            keeper: keeper(node.handles()),
+            keeper: keeper(node.handles()).await,
             shops: Some(Arc::clone(&shops)),
             genesis,
             host: (keys.host.address(), keys.receipt.public()),
@@ -283,8 +293,8 @@ pub async fn up(context: &Context, options: &Up) -> Outcome<()> {
     printer.note(&format!("listening http://{}  (Ctrl-C stops)", control.address()));
     if let (Some(url), Some(port)) = (running.public_address(), &public) {
         let at = port.address();
-        printer
-            .note(&format!("paying    {url}  (at {at}; models at /v1, agents at /agents, facilitator at /supported)"));
+        let what = "models and datanets at /v1, agents at /agents, facilitator at /supported";
+        printer.note(&format!("paying    {url}  (at {at}; {what})"));
     }
     let ended = running.wait().await;
     printer.note("stopping; open streams have ten seconds, then what was delivered is settled");
@@ -304,7 +314,8 @@ fn open_public(running: &Running, context: &Context, options: &Up) -> Outcome<Op
         (Some(certificate), Some(key)) => Some(Tls { certificates: certificate.clone(), key: key.clone() }),
         (Some(_), None) | (None, Some(_)) | (None, None) => None,
     };
-    let public = Public { tls, url: options.public_url.clone(), ..Public::default() };
+    let (url, reader) = (options.public_url.clone(), std::env::current_exe().ok());
+    let public = Public { tls, url, reader, ..Public::default() };
     let open = |number: u16| running.open_public(SocketAddr::new(settings.bind.value, number), public.clone());
     let opened = match open(number) {
         Err(failure) if failure.code == Code::NodePortInUse && settings.http.source == Source::Default => open(0),
@@ -367,7 +378,7 @@ pub async fn open_offline(paths: &Paths, name: &NetworkName) -> Outcome<Arc<dyn 
     let node = Node::start(parts).await.map_err(|error| not_started(error, &folder))?;
     let service = NodeService {
         handles: node.handles().clone(),
-        keeper: keeper(node.handles()),
+        keeper: keeper(node.handles()).await,
         genesis,
         host: (host, public),
         loaded: None,

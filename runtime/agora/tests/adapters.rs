@@ -1,18 +1,25 @@
-//! Adapters beside a node's data: those that are good are served and measured, those that are not are named and left out.
+//! Adapters beside a node's data, at its start and while it runs: those that are good are served and measured, those that
+//! are not are named and left out.
 #![allow(clippy::cast_possible_truncation, reason = "a test's small numbers")]
 
 mod world;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use agora::control::client::HttpService;
+use agora::control::{Request, Service, Status};
 use agora_attribution::{DatanetRef, Kind, Method, Position};
 use agora_gradient::Layout;
 use agora_inference_api::SplitMix64;
 use agora_influence::{Adapter, Asked, Example, Settings, Teaching, Workbench, build};
 use agora_openlora::weights::{Role, Weights};
 use agora_types::{Address, Code, DatanetId, Hash};
+use serde_json::{Value, json};
 use world::Home;
-use world::ground::Ground;
+use world::buyer::{Reply, send};
+use world::ground::{Ground, PATIENCE};
 
 fn tiny() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../inference/openlora/tests/data/families/llama.gguf")
@@ -33,7 +40,7 @@ fn write(weights: &Weights, folder: &Path, seed: u64) {
 }
 
 /// Writes the attribution index of an adapter that twelve examples of three people taught.
-fn index(weights: &Weights, folder: &Path) {
+fn index(weights: &Weights, folder: &Path, id: DatanetId) {
     let adapter = Adapter::read(weights, folder).unwrap();
     let words = weights.shape().vocabulary as u32;
     let asked = |seed: u64| {
@@ -53,13 +60,66 @@ fn index(weights: &Weights, folder: &Path) {
     };
     let examples: Vec<Example> = (0..12).map(example).collect();
     let null: Vec<Asked> = (100..110).map(asked).collect();
-    let id = DatanetId::derive(&Address::system("ada"), "words");
     let datanets = [DatanetRef { id, root: Hash::sha256("root"), tree_size: 12 }];
     let teaching =
         Teaching { adapter: &adapter, examples: &examples, datanets: &datanets, copies: &[], null: &null, own: &[] };
     let settings = Settings { method: Method::InfluenceEkfacNnls, dimension: 256, ..Settings::default() };
     let mut bench = Workbench::new(weights.clone(), 1).unwrap();
     build(&mut bench, &teaching, &settings, &folder.join("attribution"), &mut |_| {}).unwrap();
+}
+
+/// Changes a bit of an adapter's index; once more changes it back.
+fn spoil(folder: &Path) {
+    let rows = folder.join("attribution/rows.i8");
+    let mut bytes = std::fs::read(&rows).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&rows, bytes).unwrap();
+}
+
+/// A folder that is no adapter.
+fn break_off(folder: &Path) {
+    std::fs::create_dir(folder).unwrap();
+    std::fs::write(folder.join("adapter_config.json"), "{").unwrap();
+}
+
+/// The adapters that the node serves, by name.
+fn served(ground: &Ground) -> Vec<String> {
+    let listed = ground.json(&["model", "list"]);
+    let adapters = listed["served"].as_array().unwrap().iter().filter(|model| model["base"].is_string());
+    let mut names: Vec<String> = adapters.map(|model| model["name"].as_str().unwrap().to_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Asks for an answer with an API key.
+fn buy(ground: &Ground, model: &str, key: &str) -> Reply {
+    let service = HttpService::at(&ground.home.path().join("data/demo"), None).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let status = runtime.block_on((&service as &dyn Service).call::<Status>(Request::Status));
+    let status = status.unwrap_or_else(|failure| panic!("{failure}"));
+    let at: SocketAddr = status.http.unwrap().trim_start_matches("http://").parse().unwrap();
+    let messages = json!([{"role": "user", "content": "who taught this?"}]);
+    let body = json!({"model": model, "messages": messages, "max_tokens": 8, "temperature": 0}).to_string();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         authorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    send(at, request.as_bytes()).expect("an answer")
+}
+
+/// Waits for the evidence of the newest call.
+fn measured(ground: &Ground) -> Value {
+    let newest = ground.json(&["receipt", "list", "--limit", "1"])["receipts"][0]["call"].clone();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let explained = ground.json(&["receipt", "explain", newest.as_str().unwrap()]);
+        if explained["evidence"].is_object() {
+            return explained;
+        }
+        assert!(Instant::now() < until, "the answer is not measured: {explained}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
@@ -78,14 +138,10 @@ fn a_node_serves_the_adapters_of_its_folder_and_offers_them_with_the_spec_that_m
         write(&weights, &folder.join(name), seed);
     }
     for name in ["taught", "spoilt"] {
-        index(&weights, &folder.join(name));
+        index(&weights, &folder.join(name), DatanetId::derive(&Address::system("ada"), "words"));
     }
-    let rows = folder.join("spoilt/attribution/rows.i8");
-    let mut bytes = std::fs::read(&rows).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    std::fs::write(&rows, bytes).unwrap();
-    std::fs::create_dir(folder.join("broken")).unwrap();
-    std::fs::write(folder.join("broken/adapter_config.json"), "{").unwrap();
+    spoil(&folder.join("spoilt"));
+    break_off(&folder.join("broken"));
     // What a crash of an export leaves is no adapter.
     std::fs::create_dir(folder.join("half.part")).unwrap();
 
@@ -117,4 +173,97 @@ fn a_node_serves_the_adapters_of_its_folder_and_offers_them_with_the_spec_that_m
     ground.run(&["model", "publish", "x", "--adapter", "nobody", "--json"]).failed(Code::EngineUnknownAdapter);
     ground.run(&["network", "stop"]).good();
     assert!(node.0.wait().unwrap().success());
+}
+
+#[test]
+fn a_running_node_takes_adapters_up_anew_and_out_and_goes_on_serving() {
+    let model: &'static str = tiny().to_str().unwrap().to_owned().leak();
+    let ground = Ground { home: Home::empty(), model };
+    let node = ground.start();
+    let load = |name: &str| ground.json(&["model", "load", name]);
+    let refused = |command: &str, name: &str, code: Code| {
+        ground.run(&["model", command, name, "--json"]).failed(code);
+    };
+    // There is not even a folder yet, and nothing that could be measured.
+    assert!(served(&ground).is_empty());
+    for name in ["../x", "x/y", "/etc", ".", "", "x.part"] {
+        refused("load", name, Code::NodeConfig);
+        refused("unload", name, Code::NodeConfig);
+    }
+    refused("load", "taught", Code::EngineUnknownAdapter);
+    refused("unload", "taught", Code::EngineUnknownAdapter);
+
+    let founded = ground.json(&["datanet", "create", "words", "--licence", "CC0-1.0"]);
+    let given = ground.home.path().join("given.jsonl");
+    std::fs::write(&given, "{\"prompt\": \"What is an alder?\", \"response\": \"A tree of wet ground.\"}\n").unwrap();
+    ground.json(&["datanet", "add", "words", given.to_str().unwrap()]);
+    ground.json(&["datanet", "version", "words"]);
+    let datanet: DatanetId = founded["id"].as_str().unwrap().parse().unwrap();
+    let folder = ground.home.path().join("data/demo/adapters");
+    let weights = Weights::load(&tiny(), None, 512, &mut |_| {}).unwrap();
+    write(&weights, &folder.join("taught"), 1);
+    index(&weights, &folder.join("taught"), datanet);
+    write(&weights, &folder.join("plain"), 2);
+
+    // Taken up with what measures it; one that is offered is taken up by that.
+    let taught = load("taught");
+    assert_eq!((&taught["served"], &taught["adapter"]["name"]), (&true.into(), &"taught".into()));
+    assert_eq!(taught["adapter"]["measure"]["method"], "influence-ekfac-nnls", "{taught}");
+    assert_eq!(served(&ground), ["taught"]);
+    ground.json(&["model", "publish", "taught-words", "--adapter", "taught"]);
+    ground.json(&["model", "publish", "plain-words", "--adapter", "plain"]);
+    assert_eq!(served(&ground), ["plain", "taught"]);
+    ground.run(&["model", "publish", "x", "--adapter", "nobody", "--json"]).failed(Code::EngineUnknownAdapter);
+    let key = ground.json(&["payment", "key", "add", "app", "--budget", "1", "--yes", "--max-spend", "2"]);
+    let key = key["secret"].as_str().unwrap().to_owned();
+    let answer = |model: &str| {
+        let reply = buy(&ground, model, &key);
+        assert_eq!(reply.status, 200, "{model}: {reply:?}");
+        reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+    };
+    let no_answer = |model: &str| {
+        let reply = buy(&ground, model, &key);
+        assert_eq!(reply.json()["error"]["code"], Code::EngineUnknownAdapter.text(), "{model}: {reply:?}");
+    };
+    let plain = answer("plain-words");
+    let said = answer("taught-words");
+    assert_eq!(measured(&ground)["evidence"]["spec"], taught["adapter"]["measure"]["spec"]);
+
+    // What is not as it should be is refused, and nothing changes for what is served.
+    break_off(&folder.join("broken"));
+    refused("load", "broken", Code::EngineBadAdapter);
+    spoil(&folder.join("taught"));
+    refused("load", "taught", Code::AttributionMatrix);
+    assert_eq!(served(&ground), ["plain", "taught"]);
+    assert_eq!(answer("taught-words"), said);
+    measured(&ground);
+    spoil(&folder.join("taught"));
+    assert_eq!(load("taught"), taught, "the same again changes nothing");
+
+    // Other files under the same name are another adapter; who offered the old one offers it anew.
+    std::fs::remove_dir_all(folder.join("plain")).unwrap();
+    write(&weights, &folder.join("plain"), 3);
+    let before = ground.json(&["model", "list"]);
+    let anew = load("plain");
+    let known = |models: &Value| models["served"].to_string().contains(anew["adapter"]["hash"].as_str().unwrap());
+    assert!(!known(&before) && known(&ground.json(&["model", "list"])), "{anew}");
+    assert_eq!(served(&ground), ["plain", "taught"]);
+    no_answer("plain-words");
+    ground.json(&["model", "publish", "other-words", "--adapter", "plain"]);
+    assert_ne!(answer("other-words"), plain);
+
+    // Taken out: nobody buys it any more, and what was bought is measured.
+    answer("taught-words");
+    let gone = ground.json(&["model", "unload", "taught"]);
+    assert_eq!((&gone["served"], &gone["adapter"]), (&false.into(), &taught["adapter"]));
+    assert_eq!(served(&ground), ["plain"]);
+    measured(&ground);
+    no_answer("taught-words");
+    refused("unload", "taught", Code::EngineUnknownAdapter);
+    // Its files stayed: the next start takes it up.
+    node.stop(&ground);
+    let node = ground.start();
+    assert_eq!(served(&ground), ["plain", "taught"]);
+    assert_eq!(answer("taught-words"), said);
+    node.stop(&ground);
 }

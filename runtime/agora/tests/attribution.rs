@@ -143,6 +143,7 @@ impl Stage {
             root: Hash::sha256("root"),
             tree_size: 12,
             members: vec![],
+            statement: Hash::sha256("signed version"),
         };
         let id = command.datanet();
         let entry = Entry::sign(&genesis.network(), Command::RegisterDatanet(command), &owner);
@@ -273,6 +274,12 @@ fn a_measured_answer_is_recomputed_by_others_and_explained_to_people() {
     let model = tiny().display().to_string();
     let own = ground.json(&["receipt", "recompute", file.to_str().unwrap(), "--model", &model]);
     assert_eq!(verdicts(&own), ["agrees"; 3], "the network's own adapters are found: {own:#}");
+    // So is an index that another one took the place of.
+    let earlier = stage.adapter.join(format!("attribution-{}", &spec.hash().to_string()[2..18]));
+    std::fs::rename(stage.adapter.join("attribution"), &earlier).unwrap();
+    let own = ground.json(&["receipt", "recompute", file.to_str().unwrap(), "--model", &model]);
+    assert_eq!(verdicts(&own), ["agrees"; 3], "{own:#}");
+    std::fs::rename(&earlier, stage.adapter.join("attribution")).unwrap();
 
     let genesis = stage.network().join("genesis.cbor").display().to_string();
     let auditor = Auditor { home: Home::empty(), genesis };

@@ -37,6 +37,8 @@ fn every_command_prints_a_registered_document_and_a_text() {
         (&["agent", "ask", "scout", "hello"], "agora/agent-step/v1"),
         (&["model", "list"], "agora/model-list/v1"),
         (&["model", "list", "kit"], "agora/model-list/v1"),
+        (&["model", "load", "crafts-1"], "agora/adapter/v1"),
+        (&["model", "unload", "crafts-1"], "agora/adapter/v1"),
         (&["receipt", "list"], "agora/receipt-list/v1"),
         (&["receipt", "list", "--payer", "main", "--limit", "1"], "agora/receipt-list/v1"),
         (&["receipt", "show", "0"], "agora/receipt/v1"),

@@ -2,12 +2,14 @@
 
 mod world;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use agora_types::Code;
 use serde_json::Value;
-use world::Home;
+use world::buyer::{Reply, Shop, get, send};
 use world::ground::{Ground, Node};
+use world::{Home, validate};
 
 /// A network of its own, with the wallets `ada`, `bo` and `chi`.
 fn network(model: &'static str) -> (Ground, Node) {
@@ -90,6 +92,12 @@ fn what_is_given_stands_judged_withdrawn_or_owned_by_who_came_first() {
     assert_eq!(stands(&ground.json(&["datanet", "items", "woods", "--version", "1"]))[0], "in");
     assert_eq!(ground.json(&["datanet", "version", "woods"])["counts"]["included"], 4);
     assert_eq!(stands(&ground.json(&["datanet", "items", "woods", "--version", "1"]))[0], "in");
+    // Nothing has come since: the version stands, and the ledger names its text.
+    let again = ground.json(&["datanet", "version", "woods"]);
+    assert_eq!(again["version"], 2);
+    assert_eq!(ground.json(&["datanet", "show", "woods"])["statement"], again["statement"]);
+    let second = ground.json(&["datanet", "items", "woods", "--version", "2"]);
+    assert_eq!((&second["statement"], made["statement"] == again["statement"]), (&again["statement"], false));
 
     // The node is killed, and all of it is there.
     node.0.kill().unwrap();
@@ -176,10 +184,22 @@ fn an_adapter_is_trained_on_a_version_and_served_with_what_measures_it() {
     // Another method needs no model that is any good. The adapter is there: only its index is made.
     let bm25 = ground.json(&[&whole[..], &["--method", "bm25"]].concat());
     assert_eq!(bm25["adapter"], manifest["adapter_hash"]);
+    // Measured another way, it keeps what it was measured by.
+    let kept = || {
+        let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("attribution-")).count()
+    };
+    let before = kept();
+    let sampled = ground.json(&[&whole[..], &["--method", "bm25", "--sample-one-in", "2"]].concat());
+    assert_eq!((&sampled["adapter"], kept()), (&bm25["adapter"], before + 1));
+    assert_ne!(sampled["spec"], bm25["spec"]);
+    let spec = bm25["spec"].as_str().unwrap();
+    assert!(folder.join(format!("attribution-{}", &spec[2..18])).join("spec.cbor").is_file(), "{spec}");
+    assert_eq!((&bm25["served"], &sampled["served"]), (&true.into(), &true.into()), "the running node has it by now");
     let other = [&train[..], &["--rank", "4", "--json"]].concat();
     ground.run(&other).failed(Code::FactoryExists);
-    node.stop(&ground);
-    let node = ground.start();
+    let served = ground.json(&["model", "list"])["served"][1].clone();
+    assert_eq!((&served["name"], &served["measure"]["spec"]), (&"woods-1".into(), &sampled["spec"]), "{served}");
     ground.json(&["model", "publish", "woods", "--adapter", "woods-1"]);
     let listed = ground.json(&["model", "list", "woods"]);
     assert_eq!(listed["listings"][0]["name"], "woods", "{listed}");
@@ -188,4 +208,128 @@ fn an_adapter_is_trained_on_a_version_and_served_with_what_measures_it() {
     let (explained, residual) = (answered["explained"].as_u64().unwrap(), answered["residual"].as_u64().unwrap());
     assert_eq!(explained + residual, 1 << 32);
     node.stop(&ground);
+}
+
+/// A request about a datanet over the public port, with an API key.
+fn ask(at: SocketAddr, line: &str, key: &str, kind: &str, body: &[u8]) -> Reply {
+    let (method, path) = line.split_once(' ').unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} /v1/datanets/{path} HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\n\
+         authorization: Bearer {key}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
+    );
+    send(at, &[head.as_bytes(), body].concat()).expect("an answer")
+}
+
+/// What was given, as the answer says it.
+fn given(reply: &Reply) -> (Value, Value, Value) {
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let document = reply.json();
+    validate(&document);
+    (document["items"].clone(), document["new"].clone(), document["fee"].clone())
+}
+
+/// A Parquet file whose dictionary announces 2^31 - 1 texts: its reader asks for 80 GiB.
+const BOMB: &str = "\
+    504152311504150815084c15feffffff0f15000000000000001500150415042c1502151015061506000000001504192c4806736368656d61\
+    150200150c2500180474657874001602191c191c26081c150c19250010191804746578741500160216501650263226080000165016020000\
+    4400000050415231";
+
+/// A Parquet file with a hundred thousand groups, each in the one before: its reader goes as deep.
+fn deep() -> Vec<u8> {
+    let group = b"\x35\x00\x18\x01a\x15\x02\x00".repeat(100_000);
+    let footer = [b"\x15\x02\x19\xfc\xa0\x8d\x06", group.as_slice(), b"\x16\x00\x19\x0c\x00"].concat();
+    let length = u32::try_from(footer.len()).unwrap().to_le_bytes();
+    [b"PAR1", footer.as_slice(), &length, b"PAR1"].concat()
+}
+
+#[test]
+fn files_over_http_are_given_by_an_api_key_and_paid_from_its_budget_once() {
+    const CENT: u128 = 10_000_000_000_000_000;
+    const GIVE: &str = "POST paid/contributions";
+    let shop = Shop::bare();
+    let open = shop.open();
+    shop.json(&["datanet", "create", "paid", "--licence", "CC0-1.0", "--fee", "0.01"]);
+    let made = shop.json(&["payment", "key", "add", "app", "--budget", "0.1", "--yes"]);
+    let (key, account) = (made["secret"].as_str().unwrap(), made["account"].as_str().unwrap());
+    let other = shop.json(&["payment", "key", "add", "other", "--budget", "0.1", "--yes"]);
+    let amount = |value: &Value| value.as_str().unwrap().parse::<u128>().unwrap();
+    // What the key has used, what its account holds, how many contributions there are.
+    let state = || {
+        let keys = shop.json(&["payment", "key", "list"]);
+        let held = shop.json(&["wallet", "balance", account]);
+        let items = shop.json(&["datanet", "items", "paid"]);
+        (amount(&keys["keys"][0]["used"]), amount(&held["balance"]), items["total"].as_u64().unwrap())
+    };
+    let fee = |cents: u128| Value::from((cents * CENT).to_string());
+
+    let list = get(open.at, "/v1/datanets").unwrap().json();
+    validate(&list);
+    assert_eq!((&list["$type"], &list["datanets"][0]["name"]), (&"agora/datanet-list/v1".into(), &"paid".into()));
+    let shown = get(open.at, "/v1/datanets/paid").unwrap().json();
+    assert_eq!((&shown["$type"], &shown["fee"]), (&"agora/datanet-view/v1".into(), &fee(1)));
+
+    // Three kinds of files, each paid once, whatever is repeated.
+    let trees = pairs("trees", 4);
+    let dry = ask(open.at, &format!("{GIVE}?dry_run=true"), key, "application/jsonl", trees.as_bytes());
+    assert_eq!((given(&dry), state()), ((4.into(), 0.into(), fee(4)), (0, 10 * CENT, 0)));
+    let first = ask(open.at, GIVE, key, "application/jsonl", trees.as_bytes());
+    assert_eq!((given(&first), state()), ((4.into(), 4.into(), fee(4)), (4 * CENT, 6 * CENT, 4)));
+    let again = ask(open.at, GIVE, key, "application/x-ndjson", trees.as_bytes());
+    assert_eq!((given(&again), state()), ((4.into(), 0.into(), fee(0)), (4 * CENT, 6 * CENT, 4)));
+    assert_eq!(again.json()["batches"], first.json()["batches"]);
+    let moss = "Frage,Antwort\nWhere does moss grow?,On the shaded side of trees and stones.\n";
+    let moss = ask(
+        open.at,
+        &format!("{GIVE}?prompt=Frage&response=Antwort&kind=annotation"),
+        key,
+        "text/csv; charset=utf-8",
+        moss.as_bytes(),
+    );
+    assert_eq!((given(&moss), state()), ((1.into(), 1.into(), fee(1)), (5 * CENT, 5 * CENT, 5)));
+    let wrecks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../marketplace/intake/tests/data/pairs.parquet");
+    let (wrecks, parquet) = (std::fs::read(wrecks).unwrap(), "application/vnd.apache.parquet");
+    let bad = ask(open.at, GIVE, key, parquet, &wrecks);
+    assert_eq!((bad.status, &bad.json()["error"]["code"]), (400, &Code::DataInvalid.text().into()), "{bad:?}");
+    let most = ask(open.at, &format!("{GIVE}?skip_bad=true"), key, parquet, &wrecks);
+    assert_eq!((given(&most), state()), ((2.into(), 2.into(), fee(2)), (7 * CENT, 3 * CENT, 7)));
+    assert_eq!(most.json()["left_out"][0]["line"], 3);
+    let broken = ask(open.at, GIVE, key, parquet, &wrecks[..wrecks.len() / 2]);
+    assert_eq!((broken.status, &broken.json()["error"]["code"]), (400, &Code::DataInvalid.text().into()));
+    for bomb in [hex::decode(BOMB).unwrap(), deep()] {
+        let refused = ask(open.at, GIVE, key, parquet, &bomb);
+        assert_eq!((refused.status, &refused.json()["error"]["code"]), (400, &Code::DataInvalid.text().into()));
+        let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("more than this node gives"), "{message}");
+    }
+
+    // Over the budget, by nobody, to nowhere: refused, and nothing changed.
+    let stones = pairs("stones", 4);
+    for (line, key, status, code) in [
+        (GIVE, key, 402, Code::ApiKeyOverBudget),
+        (GIVE, "agora-nobody", 401, Code::ApiKeyUnknown),
+        ("POST unpaid/contributions", key, 404, Code::DatanetNotFound),
+    ] {
+        let refused = ask(open.at, line, key, "application/jsonl", stones.as_bytes());
+        assert_eq!((refused.status, &refused.json()["error"]["code"]), (status, &code.text().into()), "{refused:?}");
+        assert_eq!(state(), (7 * CENT, 3 * CENT, 7));
+    }
+
+    // The node is killed, and all of it is there; who gave a contribution takes it back, once.
+    open.node.kill();
+    let open = shop.open();
+    let again = ask(open.at, GIVE, key, "application/jsonl", trees.as_bytes());
+    assert_eq!((given(&again), state()), ((4.into(), 0.into(), fee(0)), (7 * CENT, 3 * CENT, 7)));
+    let items = shop.json(&["datanet", "items", "paid"]);
+    assert!(items["items"].as_array().unwrap().iter().all(|item| item["contributor"] == account), "{items}");
+    let line = format!("DELETE paid/contributions/{}", items["items"][0]["content_hash"].as_str().unwrap());
+    let stranger = ask(open.at, &line, other["secret"].as_str().unwrap(), "text/plain", b"");
+    assert_eq!((stranger.status, &stranger.json()["error"]["code"]), (400, &Code::ActInvalid.text().into()));
+    for _ in 0..2 {
+        let taken = ask(open.at, &line, key, "text/plain", b"");
+        assert_eq!((taken.status, &taken.json()["number"]), (200, &0.into()), "{taken:?}");
+    }
+    assert_eq!(stands(&shop.json(&["datanet", "items", "paid"]))[0], "withdrawn");
+    shop.run(&["ledger", "audit"]).good();
+    open.node.kill();
 }

@@ -121,6 +121,7 @@ pub fn provisional_attribution(measure: Option<&Measure>) -> Attribution {
         explained: 0,
         residual: 0,
         totals: Vec::new(),
+        sampled: None,
     }
 }
 

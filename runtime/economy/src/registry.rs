@@ -108,6 +108,9 @@ pub struct DatanetRecord {
     /// Who is paid.
     #[n(5)]
     pub members: Vec<Member>,
+    /// SHA-256 of the version as its owner signed it.
+    #[n(6)]
+    pub statement: Hash,
 }
 
 impl State {
@@ -181,6 +184,7 @@ impl State {
             root: command.root,
             tree_size: command.tree_size,
             members: members.clone(),
+            statement: command.statement,
         };
         self.datanets.put(id, record);
         Ok(())

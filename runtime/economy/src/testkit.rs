@@ -217,8 +217,8 @@ impl Kit {
             .collect();
         members.sort_by_key(|member| member.account);
         let (head, root) = (self.head(OWNER), Hash::sha256(version.to_be_bytes()));
-        let name = "maritime-law".to_owned();
-        Command::RegisterDatanet(RegisterDatanet { head, name, version, root, tree_size: 9, members })
+        let (name, statement) = ("maritime-law".to_owned(), Hash::sha256(format!("signed version {version}")));
+        Command::RegisterDatanet(RegisterDatanet { head, name, version, root, tree_size: 9, members, statement })
     }
 
     /// The command that registers the listing.

@@ -412,7 +412,8 @@ pub struct Member {
     pub weight: u32,
 }
 
-/// Puts a datanet version's root and its members' weights on the ledger. The id is derived from signer and name.
+/// Puts a datanet version's root, its members' weights and the hash of its signed text on the ledger. The id is derived
+/// from signer and name.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
 #[cbor(map)]
 pub struct RegisterDatanet {
@@ -434,6 +435,10 @@ pub struct RegisterDatanet {
     /// At most 12, in rising order of account, each once. None: only measured listings can name the datanet.
     #[n(5)]
     pub members: Vec<Member>,
+    /// SHA-256 of the signed `agora/datanet/v1`, key and signature included: the wallet so speaks for the statement key,
+    /// and one hash over a file tells whether it is what was registered.
+    #[n(6)]
+    pub statement: Hash,
 }
 
 impl RegisterDatanet {

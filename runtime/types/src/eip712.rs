@@ -75,7 +75,7 @@ mod own {
         struct DatanetShare { bytes32 datanet; uint32 weight; }
         struct RegisterListing { address signer; uint128 id; uint64 expiresAt; string name; address modelOwner; address[] hosts; DatanetShare[] datanets; bytes32 baseHash; bool hasAdapter; bytes32 adapterHash; bytes32 terms; bytes32 spec; string method; }
         struct Member { address account; uint32 weight; }
-        struct RegisterDatanet { address signer; uint128 id; uint64 expiresAt; string name; uint32 version; bytes32 root; uint64 treeSize; Member[] members; }
+        struct RegisterDatanet { address signer; uint128 id; uint64 expiresAt; string name; uint32 version; bytes32 root; uint64 treeSize; Member[] members; bytes32 statement; }
         struct SettleCall { address signer; uint128 id; uint64 expiresAt; uint128 callId; bytes32 channelId; uint128 maxClaimable; uint128 charge; uint128 cumulative; bytes32 receiptHash; }
         struct FinalizeCall { address signer; uint128 id; uint64 expiresAt; address payer; uint128 callId; bytes32 receiptHash; }
         struct Hold { address signer; uint128 id; uint64 expiresAt; bytes32 authorization; uint32 timeoutSeconds; }
@@ -305,6 +305,7 @@ pub fn command_digest(network: &Network, command: &c::Command) -> Hash {
                 root: b(c.root.as_bytes()),
                 treeSize: c.tree_size,
                 members: c.members.iter().map(|m| own::Member { account: a(&m.account), weight: m.weight }).collect(),
+                statement: b(c.statement.as_bytes()),
             }
         ),
         C::SettleCall(c) => digest!(

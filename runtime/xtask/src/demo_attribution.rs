@@ -131,9 +131,7 @@ impl Demo<'_> {
 
         eprintln!("== training, on this machine's processor");
         self.train(epochs)?;
-        node.stop()?;
-        // A node loads its adapters when it starts.
-        let mut node = Node::at(&self.program, self.home, fetch::DEFAULT_MODEL)?;
+        // The training had the running node take the adapter up.
         node.agora(&["model", "publish", LISTING, "--adapter", ADAPTER, "--title", title])?;
 
         eprintln!("== questions, each paid for");

@@ -5,8 +5,10 @@
 //! kept in files of the folder that is named, so that a killed run goes on.
 
 mod cost;
+mod datanet;
 mod detection;
 mod facts;
+mod gaming;
 mod lds;
 mod methods;
 mod retrain;
@@ -30,6 +32,8 @@ enum Ask {
     Retrain(lds::Ask),
     /// What an attribution costs beside the answer that it is of.
     Cost(cost::Ask),
+    /// Who is paid in markets that somebody games.
+    Gaming(gaming::Ask),
 }
 
 fn main() -> Result<(), Failure> {
@@ -39,6 +43,7 @@ fn main() -> Result<(), Failure> {
         Ask::Scores(ask) => lds::scores(&ask)?,
         Ask::Retrain(ask) => lds::retrain(&ask)?,
         Ask::Cost(ask) => cost::run(&ask)?,
+        Ask::Gaming(ask) => gaming::run(&ask)?,
     };
     println!("{document}");
     Ok(())

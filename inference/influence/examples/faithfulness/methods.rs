@@ -44,7 +44,10 @@ pub(crate) struct Case<'a> {
 
 impl Bench {
     pub(crate) fn load(model: &Path, threads: usize) -> Result<Self, Failure> {
-        let weights = Weights::load(model, None, 2_048, &mut |_| {})?;
+        Self::of(Weights::load(model, None, 2_048, &mut |_| {})?, threads)
+    }
+
+    pub(crate) fn of(weights: Weights, threads: usize) -> Result<Self, Failure> {
         let settings = agora_gradient::Settings { threads, ..agora_gradient::Settings::default() };
         let machine = Machine::new(weights, &settings)?;
         Ok(Self { machine, pool: Pool::new(threads)?, simd: Simd::best(), threads })

@@ -3,7 +3,7 @@
 use agora_attribution::{Method, Verdict, level2};
 use agora_economy::ports::attribution::{Answer, Attributor as _};
 use agora_inference_api::Request;
-use agora_influence::{Index, Measurer, tokens_of};
+use agora_influence::{Index, Measurer, Settings, tokens_of};
 use agora_types::{Amount, Canonical as _, Code, Hash};
 use futures::executor::block_on;
 
@@ -52,4 +52,33 @@ fn a_host_asks_for_answers_of_several_indexes_and_gets_what_the_index_says() {
     let busy = outcomes.iter().filter(|one| one.as_ref().is_err_and(|error| error.code == Code::EngineBusy)).count();
     assert!(busy > 0 && outcomes.iter().flatten().all(|one| *one == evidence), "{busy} of 40 were refused");
     assert_eq!(busy + outcomes.iter().flatten().count(), 40);
+}
+
+#[test]
+fn an_index_that_comes_opens_no_other_and_one_that_is_asked_is_opened_once() {
+    let world = World::new();
+    let measurer = Measurer::start(1, 4).unwrap();
+    // Of one adapter, as it is after it was indexed again.
+    let add = |sample_one_in: u32| {
+        let folder = tempfile::tempdir().unwrap();
+        world.build(1, &Settings { sample_one_in, ..world.settings(Method::Bm25) }, folder.path());
+        let index = Index::open(folder.path(), world.adapter.clone()).unwrap();
+        let spec = index.spec_hash();
+        measurer.add(index, world.weights.clone()).unwrap();
+        spec
+    };
+    let specs: Vec<Hash> = (1..=5).map(add).collect();
+    assert_eq!(measurer.openings(), 0, "five came one after another");
+    let ask = |spec: Hash| {
+        let request = Request::ask("who taught this?", 64).to_bytes();
+        let answer = Answer { spec, request, response: b"a few words".to_vec(), pool: Amount::from_atoms(5_000) };
+        assert_eq!(block_on(measurer.attribute(answer)).unwrap().summary.spec, spec);
+        measurer.openings()
+    };
+    assert_eq!([specs[0], specs[0], specs[3], specs[0]].map(ask), [1, 1, 2, 2]);
+    let newest = add(6);
+    assert_eq!(measurer.openings(), 2);
+    assert_eq!([newest, specs[3], newest].map(ask), [3, 4, 4], "only who is asked is opened again");
+    assert_eq!(measurer.spec_of(&world.adapter.hash).unwrap().hash(), newest, "the last that came measures new calls");
+    assert!(specs.iter().all(|spec| measurer.knows(spec)), "earlier ones measure calls that name them");
 }

@@ -2,6 +2,9 @@
 #![allow(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
 
 mod curvature;
+#[path = "../../examples/faithfulness/datanet.rs"]
+mod datanet;
+mod gaming;
 mod host;
 mod index;
 mod real;

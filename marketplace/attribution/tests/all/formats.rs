@@ -56,6 +56,8 @@ fn spec_rows_matrix_and_evidence_keep_their_bytes_and_are_described_by_their_sch
     assert_eq!(Evidence::from_bytes(&evidence.to_bytes()).as_ref(), Ok(&evidence));
     let roots = [spec.hash(), evidence.hash(), evidence.influence_root(), evidence.verbatim_root()];
     golden_bytes("attribution-hashes", &roots.map(|root| *root.as_bytes()).concat());
+    let sampled = evidence.for_call(spec, &crate::sample::three(), 5);
+    assert_eq!(sampled, Err(Code::AttributionInput), "the spec measures every call");
     let withheld = evidence.clone().withheld();
     assert_eq!(withheld.influence_root(), evidence.influence_root());
     let schema = include_str!("../../cddl/attribution-evidence.cddl");
@@ -128,6 +130,7 @@ fn a_spec_out_of_bounds_is_refused() {
         ("calibration", |s| s.calibration.null_p95 = s.calibration.own_median),
         ("calibration above one", |s| s.calibration.own_median = WHOLE + 1),
         ("never", |s| s.sample_one_in = 0),
+        ("hardly ever", |s| s.sample_one_in = 65),
         ("no code", |s| s.code_version.clear()),
         ("no examples", |s| s.commitments.examples = 0),
     ];
@@ -197,6 +200,8 @@ fn evidence_out_of_bounds_is_refused() {
         ("an account twice", |e| e.payouts.push(e.payouts[0])),
         ("lowest entry", |e| e.query[0] = 0x80),
         ("long query", |e| e.query = vec![0; DIMENSION_MAX + 1]),
+        ("a sample that is not summarised", |e| e.sample = Some(crate::sample::three())),
+        ("a sample that is not there", |e| e.summary.sample_hash = Some(crate::sample::three().hash())),
     ];
     for (what, change) in wrong {
         let mut evidence = good.clone();

@@ -6,6 +6,7 @@ mod formats;
 mod gaming;
 mod matrix;
 mod recompute;
+mod sample;
 mod shares;
 mod solve;
 mod spans;

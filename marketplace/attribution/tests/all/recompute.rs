@@ -18,6 +18,8 @@ pub(crate) fn receipt_of(spec: &AttributionSpec, evidence: &Evidence) -> Receipt
         totals: evidence.totals(),
         pool: evidence.pool,
         paid: evidence.paid,
+        provisional: (7, Hash::sha256("provisional")),
+        sampled: None,
     }
 }
 

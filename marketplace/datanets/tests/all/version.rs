@@ -3,7 +3,7 @@
 use agora_datanets::*;
 use agora_types::command::{Command, Head, MEMBERS_MAX, Member};
 use agora_types::merkle::{consistency_proof, leaf_hash};
-use agora_types::{Canonical as _, Code, CommandId, Hash, Timestamp};
+use agora_types::{Canonical as _, Code, CommandId, Hash, Signed, Timestamp};
 
 use crate::kit::*;
 
@@ -23,11 +23,13 @@ fn leaves(net: &Net) -> (Vec<Hash>, Vec<Hash>) {
 fn a_version_is_registered_as_the_ledger_wants_it() {
     let (version, _) = two().version(1);
     let head = Head { signer: address(OWNER), id: CommandId::new([5; 16]), expires_at: at(60) };
-    let command = version.registration(head);
+    let signed = Signed::sign(version.clone(), &key(OWNER));
+    let command = version.registration(head, signed.hash());
     assert_eq!(command.datanet(), version.terms.id());
     assert_eq!((command.version, command.root, command.tree_size), (1, version.root, 2));
     let weights = [Member { account: address(2), weight: 100 }, Member { account: address(3), weight: 100 }];
     assert_eq!(command.members, weights, "rising by account");
+    assert_eq!(command.statement, Hash::sha256(signed.to_bytes()), "one hash over the file");
     let command = Command::RegisterDatanet(command);
     assert_eq!(Command::from_bytes(&command.to_bytes()), Ok(command));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use agora_economy::ports::datanets::Datanets;
 use agora_economy::ports::pay::{
     Admission, Answered, Caller, DiscoveryQuery, Ended, Facilitator, Kept, Models, PaymentStatus, Pending, Piece,
     PricedRequest, ReceiptRef, Ticket, Till, Trouble, Workers,
@@ -94,6 +95,7 @@ impl Fakes {
         Services {
             facilitator: Some(Arc::clone(self) as Arc<dyn Facilitator>),
             models: Some(Arc::clone(self) as Arc<dyn Models>),
+            datanets: Some(Arc::clone(self) as Arc<dyn Datanets>),
             workers: Some(Arc::clone(self) as Arc<dyn Workers>),
             base_url: Some("https://shop.example".to_owned()),
             routes: None,

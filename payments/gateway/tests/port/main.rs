@@ -2,6 +2,7 @@
 
 mod agents;
 mod client;
+mod datanets;
 mod door;
 mod facilitator;
 mod fakes;

@@ -68,6 +68,7 @@ pub(crate) fn provisional() -> Receipt {
             explained: 0,
             residual: 0,
             totals: vec![],
+            sampled: None,
         },
         legs: vec![
             leg(Role::Contributors, 20, 215_000_000_000),

@@ -8,19 +8,23 @@
 //! | after the settlement | the sale | its end is repeated and makes the job |
 //! | after the job is made | the job | the answer is measured |
 //! | after the evidence | job and evidence | the same evidence makes the final receipt; nothing is measured twice |
+//! | after a group's evidence | job and evidence of each of its calls | each ends by its own evidence |
 //! | after the final receipt | job, evidence, ledger | it is the call at hand: its earnings are counted before all else |
 //! | after the earnings | evidence, earnings | nothing: the job is gone with the same step |
 //! | after the published list | the list | the epoch is published with this very list |
 //! | after the publication | list and ledger | nothing |
 //!
+//! Where the spec measures one call in several, a call waits for its group (`sampling.rs`); what the group's one answer
+//! pays each call is written down for all of them in one step.
+//!
 //! A call whose deadline passes first pays the commons; its job goes, its evidence stays and counts nothing.
 
-use agora_attribution::Evidence;
-use agora_economy::ports::attribution::Answer;
+use agora_attribution::{AttributionSpec, Evidence};
+use agora_economy::ports::attribution::{Answer, Attributor};
 use agora_economy::ports::log::READ_ROWS_MAX;
 use agora_economy::ports::state::{Table, Write};
 use agora_economy::{OpenCall, measured_legs};
-use agora_receipts::{Attribution, Receipt, ShareTotal, State};
+use agora_receipts::{Attribution, Receipt, SampledOf, ShareTotal, State};
 use agora_types::batch::Entry;
 use agora_types::command::{ClaimEarnings, Command, FinalizeCall, PublishEarnings};
 use agora_types::merkle::{inclusion_proof, root};
@@ -29,6 +33,7 @@ use minicbor::{Decode, Encode};
 
 use super::bill::{commit_surely, first_receipt};
 use super::sale::Sale;
+use super::sampling::{self, Waiting};
 use super::seller::Seller;
 use crate::error::CallError;
 
@@ -172,7 +177,7 @@ pub async fn measure_waiting(seller: &Seller) -> Result<usize, CallError> {
     loop {
         for (payer, call) in page {
             match measure(seller, payer, call).await {
-                Ok(done) => ended += usize::from(done),
+                Ok(done) => ended += done,
                 // One that cannot be measured does not keep the others from their money.
                 Err(error) => {
                     tracing::warn!(%call, %error, "a call is not attributed yet");
@@ -186,13 +191,13 @@ pub async fn measure_waiting(seller: &Seller) -> Result<usize, CallError> {
     failed.map_or(Ok(ended), Err)
 }
 
-/// Measures and finalizes one call, if it waits for that; true if it ended.
+/// Measures and finalizes one call, if it waits for that, with those that its answer is measured for; true if it ended.
 ///
 /// # Errors
 /// The fault or refusal; the call waits for the next round.
 pub async fn measure_call(seller: &Seller, payer: Address, call: CallId) -> Result<bool, CallError> {
     let _one = seller.measuring.lock().await;
-    measure(seller, payer, call).await
+    Ok(measure(seller, payer, call).await? > 0)
 }
 
 /// A page of the calls that wait.
@@ -201,36 +206,99 @@ async fn waiting(seller: &Seller, prefix: Vec<u8>) -> Result<Vec<(Address, CallI
     rows.iter().map(|(key, _)| ids(&key[1..])).collect()
 }
 
-async fn measure(seller: &Seller, payer: Address, call: CallId) -> Result<bool, CallError> {
+/// How many calls ended: its own, and those of its group.
+async fn measure(seller: &Seller, payer: Address, call: CallId) -> Result<usize, CallError> {
     end_at_hand(seller).await?;
-    let journal = &seller.parts.journal;
-    let Some(job) = journal.get(Table::Attribution, key(JOB, &payer, &call)).await? else { return Ok(false) };
-    let mut known = evidence(seller, payer, call).await?;
-    if let Some(open) = seller.ledger().open_call(payer, call).await? {
-        let mut writes = vec![put(AT_HAND.to_vec(), [payer.as_bytes().as_slice(), call.as_bytes()].concat())];
-        let evidence = match known.take() {
-            Some(evidence) => evidence,
-            None => {
-                let job = Job::from_bytes(&job).map_err(|error| damaged(&error.to_string()))?;
-                let measured = attribute(seller, job, &open).await?;
-                writes.push(put(key(EVIDENCE, &payer, &call), measured.to_bytes()));
-                measured
-            }
-        };
-        journal.commit(writes).await?;
-        finalize(seller, payer, call, &open, &evidence).await?;
-        known = Some(evidence);
+    let Some(job) = seller.parts.journal.get(Table::Attribution, key(JOB, &payer, &call)).await? else { return Ok(0) };
+    let known = evidence(seller, payer, call).await?;
+    let Some(open) = seller.ledger().open_call(payer, call).await? else {
+        end(seller, payer, call, known.as_ref()).await?;
+        return Ok(1);
+    };
+    if let Some(evidence) = known {
+        conclude(seller, &Waiting { payer, call, open }, &evidence, false).await?;
+        return Ok(1);
     }
-    end(seller, payer, call, known.as_ref()).await?;
-    Ok(true)
+    let job = Job::from_bytes(&job).map_err(|error| damaged(&error.to_string()))?;
+    let spec = attributor(seller)?.spec(&job.spec).filter(|spec| spec.sample_one_in > 1);
+    let own = Waiting { payer, call, open };
+    let Some(spec) = spec else {
+        let evidence = attribute(seller, job, &own.open).await?;
+        conclude(seller, &own, &evidence, true).await?;
+        return Ok(1);
+    };
+    let waiting = unmeasured(seller, &job.spec, own).await?;
+    let Some(group) = sampling::group(seller, &spec, waiting, (payer, call)) else { return Ok(0) };
+    let paid = sampled(seller, &spec, &group).await?;
+    for (waiting, evidence) in group.iter().zip(&paid) {
+        conclude(seller, waiting, evidence, false).await?;
+    }
+    Ok(group.len())
+}
+
+/// Measures one call of a group, and writes down what each of them is paid for it.
+async fn sampled(seller: &Seller, spec: &AttributionSpec, group: &[Waiting]) -> Result<Vec<Evidence>, CallError> {
+    let refuse = |code: Code| CallError::new(code, "calls that are measured together");
+    let sample = sampling::sample(group).map_err(refuse)?;
+    let drawn = sample.as_ref().map_or(group[0].open.record.index, |sample| sample.drawn().index);
+    let one = group.iter().find(|one| one.open.record.index == drawn).unwrap_or(&group[0]);
+    let job = seller.parts.journal.get(Table::Attribution, key(JOB, &one.payer, &one.call)).await?;
+    let job =
+        job.and_then(|job| Job::from_bytes(&job).ok()).ok_or_else(|| damaged("a call that waits to be measured"))?;
+    let measured = attribute(seller, job, &one.open).await?;
+    let paid = match &sample {
+        None => vec![measured],
+        Some(sample) => {
+            let of = |one: &Waiting| measured.for_call(spec, sample, one.open.record.index).map_err(refuse);
+            group.iter().map(of).collect::<Result<Vec<_>, _>>()?
+        }
+    };
+    let rows = group.iter().zip(&paid).map(|(one, paid)| put(key(EVIDENCE, &one.payer, &one.call), paid.to_bytes()));
+    seller.parts.journal.commit(rows.collect()).await?;
+    Ok(paid)
+}
+
+/// The calls that wait to be measured by this spec, with `own`, as far as a page of them shows.
+async fn unmeasured(seller: &Seller, spec: &Hash, own: Waiting) -> Result<Vec<Waiting>, CallError> {
+    let rows = seller.parts.journal.list(Table::Attribution, vec![JOB], JOBS_PAGE).await?;
+    let mut found = vec![own];
+    for (key, job) in rows {
+        let (payer, call) = ids(&key[1..])?;
+        let own = payer == found[0].payer && call == found[0].call;
+        if own || Job::from_bytes(&job).map_err(|error| damaged(&error.to_string()))?.spec != *spec {
+            continue;
+        }
+        // What has its evidence waits for its final receipt only; what lapsed is not paid any more.
+        if evidence(seller, payer, call).await?.is_none()
+            && let Some(open) = seller.ledger().open_call(payer, call).await?
+        {
+            found.push(Waiting { payer, call, open });
+        }
+    }
+    Ok(found)
+}
+
+/// The final receipt, then the earnings. Evidence that is `new` is written down first.
+async fn conclude(seller: &Seller, one: &Waiting, evidence: &Evidence, new: bool) -> Result<(), CallError> {
+    let Waiting { payer, call, open } = one;
+    let mut writes = vec![put(AT_HAND.to_vec(), [payer.as_bytes().as_slice(), call.as_bytes()].concat())];
+    if new {
+        writes.push(put(key(EVIDENCE, payer, call), evidence.to_bytes()));
+    }
+    seller.parts.journal.commit(writes).await?;
+    finalize(seller, *payer, *call, open, evidence).await?;
+    end(seller, *payer, *call, Some(evidence)).await
+}
+
+fn attributor(seller: &Seller) -> Result<&dyn Attributor, CallError> {
+    let attributor = seller.parts.attributor.as_deref();
+    attributor.ok_or_else(|| CallError::new(Code::ListingTerms, "nothing measures here"))
 }
 
 async fn attribute(seller: &Seller, job: Job, open: &OpenCall) -> Result<Evidence, CallError> {
-    let attributor = seller.parts.attributor.as_ref();
-    let attributor = attributor.ok_or_else(|| CallError::new(Code::ListingTerms, "nothing measures here"))?;
     let Job { spec, request, response } = job;
     let answer = Answer { spec, request, response, pool: open.contributor_part };
-    attributor.attribute(answer).await.map_err(|failure| CallError::new(failure.code, failure.what))
+    attributor(seller)?.attribute(answer).await.map_err(|failure| CallError::new(failure.code, failure.what))
 }
 
 /// Ends the call that a stop left between its final receipt and its earnings; true if there was one.
@@ -280,6 +348,7 @@ async fn finalize(
         explained: evidence.summary.explained,
         residual: evidence.summary.residual,
         totals: evidence.totals().into_iter().map(total).collect(),
+        sampled: evidence.sampled().map(|(calls, drawn)| SampledOf { calls, measured: drawn.leaf }),
         ..first.payload().attribution.clone()
     };
     let last = Receipt {

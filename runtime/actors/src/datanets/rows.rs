@@ -36,6 +36,23 @@ impl Canonical for DatanetHead {
     const SIZE_MAX: usize = 12 * 1024;
 }
 
+/// A version on its way to the ledger, `agora/datanet-pending/v1`, by `w` ‖ id. One a datanet.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PendingVersion {
+    /// The signed version.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub version: Vec<u8>,
+    /// The entry by which its owner registers it.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub entry: Vec<u8>,
+}
+
+impl Canonical for PendingVersion {
+    const TAG: &'static str = "agora/datanet-pending/v1";
+    const SIZE_MAX: usize = 12 * 1024;
+}
+
 /// Kinds of rows: the first byte of a key.
 pub(super) const HEAD: u8 = b'd';
 /// Signed submissions, by id ‖ number of the commitment.
@@ -54,6 +71,8 @@ pub(super) const ACT: u8 = b'a';
 pub(super) const ACT_NUMBER: u8 = b'b';
 /// Signed versions, by id ‖ version.
 pub(super) const VERSION: u8 = b'v';
+/// Versions on their way to the ledger, by id.
+pub(super) const PENDING: u8 = b'w';
 /// Policies, by id ‖ hash.
 pub(super) const POLICY: u8 = b'p';
 
@@ -78,6 +97,10 @@ impl Rows {
 
     pub(super) fn put(key: Vec<u8>, value: Vec<u8>) -> Write {
         Write { table: Table::Datanets, key, value: Some(value) }
+    }
+
+    pub(super) fn remove(key: Vec<u8>) -> Write {
+        Write { table: Table::Datanets, key, value: None }
     }
 
     pub(super) fn get(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>, CallError> {

@@ -5,14 +5,16 @@ use std::time::Duration;
 use agora_channels::Channel;
 use agora_economy::ports::ledger::{Ledger, LedgerFailure, ListingTerms, Payment, Pending};
 use agora_economy::ports::log::{Index, LogFault, Row, call_key, payment_key};
-use agora_economy::{CallRecord, Distributor, Economy, HeldPayment, KeyRecord, OpenCall, PaymentRecord, Verified};
+use agora_economy::{
+    CallRecord, CommitRecord, Distributor, Economy, HeldPayment, KeyRecord, OpenCall, PaymentRecord, Verified,
+};
 use agora_receipts::receipt::DatanetRef;
 use agora_types::batch::{Batch, Entry};
 use agora_types::command::PublicKey;
 use agora_types::eip712::Network;
 use agora_types::genesis::{Genesis, Parameters};
 use agora_types::key::StatementKey;
-use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, Code, Hash, ListingId};
+use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, Code, DatanetId, Hash, ListingId};
 use kameo::actor::ActorRef;
 use kameo::error::SendError;
 
@@ -209,6 +211,10 @@ impl Ledger for LedgerHandle {
 
     fn claimed(&self, host: Address, account: Address) -> Pending<'_, Amount> {
         Box::pin(self.query(move |economy| economy.claimed(host, account)))
+    }
+
+    fn commitment(&self, datanet: DatanetId, contributor: Address, root: Hash) -> Pending<'_, Option<CommitRecord>> {
+        Box::pin(self.query(move |economy| economy.commitment(datanet, contributor, root).copied()))
     }
 
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>> {

@@ -1,7 +1,10 @@
 //! API keys with a prepaid budget: each has an account of its own, whose channels pay its calls.
 //!
 //! A key cannot spend more than its budget, and never more than its account holds: money is moved there when the key is
-//! made, and what is left comes back when it is removed. Keys are shown once and kept as hashes only.
+//! made, and what is left comes back when it is removed. Keys are shown once and kept as hashes only. Fees for what a key
+//! gives to datanets are counted in `keys/fees.rs`.
+
+mod fees;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +19,8 @@ use crate::agent::KeyRing;
 use crate::clock::{fresh_head, random};
 use crate::error::CallError;
 use crate::purchase::{Buyer, Payer, Purchase};
+
+pub use fees::{Contributor, Fee, FeeRow};
 
 /// Most keys.
 const KEYS_MAX: usize = 4_096;
@@ -32,10 +37,10 @@ pub struct ApiKeyRow {
     /// Holds its money.
     #[n(1)]
     pub account: Address,
-    /// Most that its calls may cost, all together.
+    /// Most that its calls and fees may cost, all together.
     #[n(2)]
     pub budget: Amount,
-    /// What its finished calls cost.
+    /// What its finished calls and its fees cost.
     #[n(3)]
     pub spent: Amount,
     /// Since when.
@@ -90,8 +95,8 @@ impl ApiKeys {
     /// The journal's faults.
     pub async fn list(&self) -> Result<Vec<(ApiKeyRow, Amount)>, CallError> {
         let mut keys = Vec::new();
-        for (_, row) in self.rows().await? {
-            let used = self.used(&row).await?;
+        for (key, row) in self.rows().await? {
+            let used = self.used(&key, &row).await?;
             keys.push((row, used));
         }
         keys.sort_by(|a, b| a.0.name.cmp(&b.0.name));
@@ -132,7 +137,10 @@ impl ApiKeys {
         let found = self.rows().await?.into_iter().find(|(_, row)| row.name == name);
         let (key, row) = found.ok_or_else(|| CallError::new(Code::ApiKeyUnknown, name))?;
         let payer = self.ring.payer(&ring_name(name)).await?;
-        self.buyer.journal.commit(vec![Write { table: Table::ApiKeys, key, value: None }]).await?;
+        let fees = self.fees(&key).await?.into_iter();
+        let mut writes: Vec<_> = fees.map(|(at, _)| Write { table: Table::Till, key: at, value: None }).collect();
+        writes.push(Write { table: Table::ApiKeys, key, value: None });
+        self.buyer.journal.commit(writes).await?;
         Ok((row, payer))
     }
 
@@ -177,7 +185,7 @@ impl ApiKeys {
         Ok(self.buyer.journal.commit(with).await?)
     }
 
-    /// Settles what calls of an earlier life left behind. To be called at the start; what cannot be settled stays.
+    /// Settles what calls and fees of an earlier life left behind. To be called at the start; what cannot be settled stays.
     ///
     /// # Errors
     /// The journal's faults.
@@ -198,7 +206,16 @@ impl ApiKeys {
                 }
             }
         }
+        if let Err(error) = self.settle_fees(&[], true).await {
+            tracing::warn!(%error, "fees of API keys are settled with their next ones");
+        }
         Ok(())
+    }
+
+    /// A key's row; `None` for one that was never made, or was removed.
+    async fn row(&self, key: &[u8]) -> Result<Option<ApiKeyRow>, CallError> {
+        let row = self.buyer.journal.get(Table::ApiKeys, key.to_vec()).await?;
+        Ok(row.and_then(|bytes| ApiKeyRow::from_bytes(&bytes).ok()))
     }
 
     /// Who may spend with this key.
@@ -207,9 +224,7 @@ impl ApiKeys {
     /// `payment.key_unknown`, and faults.
     pub(super) async fn spender(&self, text: &str) -> Result<Spender, CallError> {
         let key = hash(text);
-        let row = self.buyer.journal.get(Table::ApiKeys, key.clone()).await?;
-        let row = row.and_then(|bytes| ApiKeyRow::from_bytes(&bytes).ok());
-        let row = row.ok_or_else(|| CallError::new(Code::ApiKeyUnknown, "the API key"))?;
+        let row = self.row(&key).await?.ok_or_else(|| CallError::new(Code::ApiKeyUnknown, "the API key"))?;
         let payer = self.ring.payer(&ring_name(&row.name)).await?;
         Ok(Spender { key, row, payer })
     }
@@ -223,7 +238,7 @@ impl ApiKeys {
     /// Succeeds when the budget covers a call of at most `most`. To be asked in the key's turn.
     pub(super) async fn covers(&self, spender: &Spender, most: Amount) -> Result<(), CallError> {
         let row = self.current(spender).await?;
-        let used = self.used(&row).await?;
+        let used = self.used(&spender.key, &row).await?;
         let left = row.budget.saturating_sub(used);
         if most > left {
             let what = format!("key {}: {most} OPEN at most, {left} OPEN left", row.name);
@@ -232,16 +247,17 @@ impl ApiKeys {
         Ok(())
     }
 
-    /// What a key has spent or set aside: its finished calls, and the most that its unfinished ones can cost.
-    async fn used(&self, row: &ApiKeyRow) -> Result<Amount, CallError> {
+    /// What a key has spent or set aside: its finished calls and fees, the most that its unfinished calls can cost, and the
+    /// fees of which nobody knows yet.
+    async fn used(&self, key: &[u8], row: &ApiKeyRow) -> Result<Amount, CallError> {
         let open = self.buyer.all_unfinished(row.account).await?;
         let most = open.iter().filter_map(|(_, call)| call.quote.charge_max());
-        Ok(Amount::checked_sum(most.chain([row.spent])).unwrap_or(Amount::from_atoms(u128::MAX)))
+        let fees = self.fees(key).await?.into_iter().map(|(_, fee)| fee.amount);
+        Ok(Amount::checked_sum(most.chain(fees).chain([row.spent])).unwrap_or(Amount::from_atoms(u128::MAX)))
     }
 
     async fn current(&self, spender: &Spender) -> Result<ApiKeyRow, CallError> {
-        let row = self.buyer.journal.get(Table::ApiKeys, spender.key.clone()).await?;
-        let row = row.and_then(|bytes| ApiKeyRow::from_bytes(&bytes).ok());
+        let row = self.row(&spender.key).await?;
         row.ok_or_else(|| CallError::new(Code::ApiKeyUnknown, spender.row.name.clone()))
     }
 

@@ -10,11 +10,13 @@ use agora_actors::agent::record::{
 };
 use agora_actors::agent::request::{RequestRow, ResponseRow, SERVE};
 use agora_actors::call::{ChunkRow, Phase, SellerCall};
-use agora_actors::datanets::DatanetHead;
+use agora_actors::datanets::{DatanetHead, PendingVersion};
 use agora_actors::pay::spend::{
     AwaitedPart, ChannelPart, PaidPart, PurchaseRow, PurchaseState, ReplyPart, SignedPart, SpentChannelRow,
 };
-use agora_actors::pay::{ApiKeyRow, ChannelRow, CompletedRow, KeptRow, LastRow, NamedRow, PaidRow, SellerRow, SoldRow};
+use agora_actors::pay::{
+    ApiKeyRow, ChannelRow, CompletedRow, FeeRow, KeptRow, LastRow, NamedRow, PaidRow, SellerRow, SoldRow,
+};
 use agora_actors::purchase::{BuyerCall, OpeningRow};
 use agora_catalog::{Quote, TokenCaps};
 use agora_economy::testkit::{HOST, Kit, PAYER, atoms, key};
@@ -38,7 +40,7 @@ fn schema(kind: &str) -> String {
         "seller-call" => vec![own, quote, word("command"), word("voucher"), word("common")],
         "buyer-call" => vec![own, quote, word("entry"), word("command"), word("voucher"), word("common")],
         "agent" | "agent-event" | "agent-call" | "agent-line" | "agent-request" | "seller" | "till-identifier"
-        | "api-key" => {
+        | "api-key" | "api-fee" => {
             vec![own, word("common")]
         }
         "sold" => vec![own, kept, word("command"), word("voucher"), word("common")],
@@ -309,6 +311,10 @@ fn api_key() -> ApiKeyRow {
     ApiKeyRow { name: "editor".into(), account: key(PAYER).address(), budget, spent, since: Kit::default().now }
 }
 
+fn api_fee() -> FeeRow {
+    FeeRow { amount: atoms(900), until: Kit::default().now }
+}
+
 fn completed() -> CompletedRow {
     CompletedRow { kept: kept(), response: b"{}".to_vec(), at: Kit::default().now }
 }
@@ -429,10 +435,12 @@ fn the_agents_rows_keep_their_bytes_and_are_described_by_their_schemas() {
 }
 
 #[test]
-fn the_head_of_a_datanet_keeps_its_bytes_and_is_described_by_its_schema() {
+fn the_rows_of_a_datanet_keep_their_bytes_and_are_described_by_their_schemas() {
     let charter = b"a signed charter".to_vec();
     let head = DatanetHead { charter, contributions: 100_000, acts: 12, submissions: 3, version: 2 };
     check("datanet-head", &head, &schema("datanet-head"));
+    let pending = PendingVersion { version: b"a signed version".to_vec(), entry: b"a signed registration".to_vec() };
+    check("datanet-pending", &pending, &schema("datanet-pending"));
 }
 
 #[test]
@@ -451,6 +459,7 @@ fn the_rows_of_tills_and_sellers_keep_their_bytes_and_are_described_by_their_sch
         check(name, &row, &schema("till-channel"));
     }
     check("api-key", &api_key(), &schema("api-key"));
+    check("api-fee", &api_fee(), &schema("api-fee"));
     check("completed", &completed(), &schema("completed"));
     for (name, row) in sold() {
         check(name, &row, &schema("sold"));
@@ -493,6 +502,7 @@ fn no_schema_describes_another_kind() {
         ("till-identifier", till_identifier().to_bytes()),
         ("till-channel", till_channels()[0].1.to_bytes()),
         ("api-key", api_key().to_bytes()),
+        ("api-fee", api_fee().to_bytes()),
         ("completed", completed().to_bytes()),
         ("sold", sold()[0].1.to_bytes()),
         ("http-purchase", http_purchases()[0].1.to_bytes()),

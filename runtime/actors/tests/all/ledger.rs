@@ -65,7 +65,7 @@ impl LogStore for Flaky {
     }
 }
 
-struct Supervisor;
+pub(crate) struct Supervisor;
 
 impl Actor for Supervisor {
     type Args = ();
@@ -75,7 +75,7 @@ impl Actor for Supervisor {
     }
 }
 
-async fn spawn(
+pub(crate) async fn spawn(
     kit: &Kit,
     open: impl Fn() -> Result<Box<dyn LogStore>, LogFault> + Send + Sync + 'static,
 ) -> (ActorRef<Supervisor>, ActorRef<LedgerActor>) {

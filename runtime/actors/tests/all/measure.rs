@@ -36,6 +36,11 @@ struct Scripted {
 }
 
 fn scripted() -> Arc<Scripted> {
+    scripted_of(1)
+}
+
+/// One call in so many is measured for all.
+fn scripted_of(sample_one_in: u32) -> Arc<Scripted> {
     let example = |(at, number): (u32, u8)| Example {
         contribution: Hash::sha256([number]),
         account: key(number).address(),
@@ -67,7 +72,7 @@ fn scripted() -> Arc<Scripted> {
         solver: SolverRules::new(100_000),
         verbatim: VerbatimRules::default(),
         calibration: Calibration { null_p95: WHOLE / 4, own_median: WHOLE / 4 * 3 },
-        sample_one_in: 1,
+        sample_one_in,
         code_version: "test".to_owned(),
         commitments: Commitments {
             examples_root: table.examples_root(),
@@ -89,6 +94,10 @@ impl Attributor for Scripted {
 
     fn spec_of(&self, adapter: &Hash) -> Option<AttributionSpec> {
         (*adapter == self.spec.adapter_hash).then(|| self.spec.clone())
+    }
+
+    fn spec(&self, spec: &Hash) -> Option<AttributionSpec> {
+        self.knows(spec).then(|| self.spec.clone())
     }
 
     fn attribute(&self, answer: Answer) -> Pending<'_> {
@@ -274,8 +283,7 @@ async fn an_answer_that_cannot_be_measured_waits_and_is_measured_later_or_pays_t
 }
 
 /// Stops the world before or after each durable step of measuring and publishing, and goes on in a new one.
-async fn stop_at_each_step(persists: bool) {
-    let scripted = scripted();
+async fn stop_at_each_step(persists: bool, scripted: Arc<Scripted>) {
     let fresh = founded(&scripted);
     for step in 0.. {
         let folder = copy(fresh.path());
@@ -296,6 +304,7 @@ async fn stop_at_each_step(persists: bool) {
         };
         world.end().await;
         let world = open(folder.path(), Fuse::new(None, false), 2, &scripted).await;
+        world.clock.skip_secs(61);
         // The other call first: what was published counts all that the log up to there sets aside.
         measure_call(&world.seller, key(PAYER).address(), CallId::new([2; 16])).await.unwrap();
         publish_earnings(&world.seller).await.unwrap();
@@ -323,12 +332,12 @@ async fn stop_at_each_step(persists: bool) {
 
 #[tokio::test]
 async fn a_host_that_stops_before_any_step_of_measuring_counts_every_answer_once() {
-    stop_at_each_step(false).await;
+    stop_at_each_step(false, scripted()).await;
 }
 
 #[tokio::test]
 async fn a_host_that_stops_after_any_step_of_measuring_counts_every_answer_once() {
-    stop_at_each_step(true).await;
+    stop_at_each_step(true, scripted()).await;
 }
 
 #[tokio::test]
@@ -355,4 +364,105 @@ async fn a_measured_call_that_was_cut_off_is_measured_for_what_was_delivered() {
     assert_eq!(world.receipts(), 2);
     world.audit();
     world.end().await;
+}
+
+#[tokio::test]
+async fn a_host_that_stops_before_any_step_of_measuring_a_group_counts_every_answer_once() {
+    stop_at_each_step(false, scripted_of(2)).await;
+}
+
+#[tokio::test]
+async fn a_host_that_stops_after_any_step_of_measuring_a_group_counts_every_answer_once() {
+    stop_at_each_step(true, scripted_of(2)).await;
+}
+
+#[tokio::test]
+async fn one_call_in_several_is_measured_and_every_final_receipt_says_so_and_pays_its_own_pool() {
+    let scripted = scripted_of(3);
+    let folder = founded(&scripted);
+    let world = open(folder.path(), Fuse::new(None, false), 0, &scripted).await;
+    let calls: Vec<CallId> = (1..=4).map(|call| CallId::new([call; 16])).collect();
+    // Of different prices, so that pools differ.
+    let mut firsts = Vec::new();
+    for (call, tokens) in calls.iter().zip([40, 80, 20, 60]) {
+        firsts.push(world.buy(*call, tokens).await.unwrap().1);
+        quiet(&world).await;
+        if firsts.len() == 2 {
+            assert_eq!(measure_waiting(&world.seller).await.unwrap(), 0, "two of three wait for the third");
+        }
+    }
+    assert!(!measure_call(&world.seller, key(PAYER).address(), calls[3]).await.unwrap(), "the fourth waits");
+    assert_eq!(measure_waiting(&world.seller).await.unwrap(), 3, "three end together");
+    assert_eq!(scripted.asked.load(Ordering::SeqCst), 1, "and one of them was measured");
+
+    let mut drawn = Vec::new();
+    for (at, first) in (4..7).zip(&firsts) {
+        let last = receipt(&world, at);
+        assert_eq!(last.payload().check(), Ok(()));
+        let said = last.payload().attribution.sampled.expect("the receipt says that it is of a sample");
+        assert_eq!(said.calls, 3);
+        drawn.push(said.measured);
+        let kept = evidence(&world.seller, key(PAYER).address(), first.payload().call_id).await.unwrap().unwrap();
+        let pool = first.payload().legs.iter().find(|leg| leg.role == Role::Contributors).unwrap().amount;
+        assert_eq!(kept.pool, pool, "shares are the measured call's, money is its own");
+        let fields = fields(last.payload(), pool);
+        assert_eq!(level1(&scripted.spec, &kept, &fields), Verdict::Agrees);
+        // A call that is not in the group, one that draws for itself, and a receipt that is silent about it.
+        for change in [
+            (|fields: &mut ReceiptFields| fields.provisional.0 += 9) as fn(&mut ReceiptFields),
+            |fields| fields.sampled = Some((3, Hash::ZERO)),
+            |fields| fields.sampled = None,
+        ] {
+            let mut fields = fields.clone();
+            change(&mut fields);
+            let verdict = level1(&scripted.spec, &kept, &fields);
+            assert!(
+                matches!(&verdict, Verdict::Differs(what) if what.place == Place::Sample),
+                "{verdict:?} of {fields:?}"
+            );
+        }
+        // The spec says how many at most.
+        let narrow = AttributionSpec { sample_one_in: 2, ..scripted.spec.clone() };
+        let mut narrow_evidence = kept.clone();
+        narrow_evidence.summary.spec = narrow.hash();
+        let told = ReceiptFields {
+            spec_hash: Some(narrow.hash()),
+            influence_root: Some(narrow_evidence.influence_root()),
+            ..fields.clone()
+        };
+        let verdict = level1(&narrow, &narrow_evidence, &told);
+        assert!(matches!(&verdict, Verdict::Differs(what) if what.place == Place::Sample), "{verdict:?}");
+    }
+    assert!(drawn.iter().all(|leaf| *leaf == drawn[0]), "all name the same answer");
+    let measured = scripted.answers.lock().unwrap()[0].clone();
+    let leaf = |first: &Signed<Receipt>| agora_types::merkle::leaf_hash(&first.to_bytes());
+    let one = firsts.iter().find(|first| leaf(first) == drawn[0]).expect("it is one of the group");
+    assert_eq!(measured.pool, one.payload().legs.iter().find(|leg| leg.role == Role::Contributors).unwrap().amount);
+
+    // The one that is left over does not wait for ever.
+    assert_eq!(measure_waiting(&world.seller).await.unwrap(), 0);
+    world.clock.skip_secs(61);
+    assert_eq!(measure_waiting(&world.seller).await.unwrap(), 1);
+    assert_eq!(last(&world).payload().attribution.sampled, None, "it was measured for itself");
+    world.audit();
+    world.end().await;
+}
+
+/// What a measured final receipt says, beside the pool of the provisional one.
+fn fields(last: &Receipt, pool: Amount) -> ReceiptFields {
+    let said = &last.attribution;
+    let agora_receipts::State::Final { index, leaf } = last.state else { panic!("a provisional receipt") };
+    ReceiptFields {
+        spec_hash: last.spec_hash,
+        method: said.method.clone(),
+        verbatim_root: said.verbatim_root.or(Some(agora_types::merkle::empty_root())),
+        influence_root: said.influence_root,
+        explained: said.explained,
+        residual: said.residual,
+        totals: said.totals.iter().map(|total| Paid { account: total.account, amount: total.amount }).collect(),
+        pool,
+        paid: last.legs.iter().find(|leg| leg.role == Role::Earnings).map_or(Amount::ZERO, |leg| leg.amount),
+        provisional: (index, leaf),
+        sampled: said.sampled.map(|sample| (sample.calls, sample.measured)),
+    }
 }

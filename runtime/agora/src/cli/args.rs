@@ -104,6 +104,9 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Read a stranger's Parquet file for the node that starts this
+    #[command(hide = true)]
+    ReadParquet,
 }
 
 /// `agora up`.
@@ -124,7 +127,7 @@ pub struct Up {
     /// Where tokens are computed [env: AGORA_DEVICE] [default: cpu]
     #[arg(long, value_name = "cpu|cuda[:N]")]
     pub device: Option<DeviceChoice>,
-    /// The port that others pay at (models, agents, facilitator); 0 takes any free one, off opens none
+    /// The port that others pay at (models, datanets, agents, facilitator); 0 takes any free one, off opens none
     /// [env: AGORA_HTTP_PORT] [default: 8402]
     #[arg(long, value_name = "PORT|off")]
     pub http: Option<HttpPort>,
@@ -316,7 +319,7 @@ pub enum Model {
         /// Words to find it by
         #[arg(long, value_name = "WORD")]
         topic: Vec<String>,
-        /// An adapter of the node, by name or hash [default: the base model as it is]
+        /// An adapter of the node, by name or hash; one of its folder is loaded first [default: the base model as it is]
         #[arg(long, value_name = "NAME|HASH")]
         adapter: Option<String>,
         /// The wallet that owns it and is paid the owner's part
@@ -327,6 +330,16 @@ pub enum Model {
     Fetch {
         /// Its name; the setting's if absent
         name: Option<String>,
+    },
+    /// Have the running node serve an adapter of its folder, or what became of its files
+    Load {
+        /// Its folder among the network's adapters
+        name: String,
+    },
+    /// Have the running node serve an adapter no longer; its files stay, and the next start takes it up again
+    Unload {
+        /// The adapter
+        name: String,
     },
 }
 

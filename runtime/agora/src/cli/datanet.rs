@@ -14,7 +14,7 @@ use agora_datanets::{
 };
 use agora_shell::{Failure, Outcome, files, parse_amount};
 use agora_types::batch::Entry;
-use agora_types::command::{Command, RegisterDatanet};
+use agora_types::command::Command;
 use agora_types::merkle::leaf_hash;
 use agora_types::{Canonical, Code, DatanetId, Hash, Signed};
 use serde::de::DeserializeOwned;
@@ -22,8 +22,8 @@ use serde::de::DeserializeOwned;
 use super::context::Context;
 use super::keys::{Keys, address};
 use crate::control::{
-    ActTaken, CharterView, Committed, DatanetAsk, DatanetView, Datanets, ItemPage, ItemRow, ItemView, Request, Service,
-    Status, VersionDraft,
+    ActTaken, CharterView, DatanetAsk, DatanetView, Datanets, ItemPage, ItemRow, ItemView, Request, Service, Status,
+    VersionDraft,
 };
 use crate::node::System;
 pub use add::add;
@@ -185,7 +185,8 @@ pub async fn items(
     let asked = DatanetAsk::Items { id: net.id, version, included: false, from, limit };
     let page: ItemPage = ask(service, asked).await?;
     let items = page.items.iter().map(|row| Read::of(row).map(|read| read.view(row))).collect::<Outcome<_>>()?;
-    Ok(ItemList { datanet: net.id, version, counts: page.counts, items, total: page.total })
+    let statement = page.signed.as_deref().map(bytes).transpose()?.map(Hash::sha256);
+    Ok(ItemList { datanet: net.id, version, statement, counts: page.counts, items, total: page.total })
 }
 
 /// A row with its records read.
@@ -372,7 +373,9 @@ async fn say(service: &dyn Service, net: &DatanetView, act: &Act) -> Outcome<Sai
     Ok(Said { datanet: net.id, number: taken.number })
 }
 
-/// `agora datanet version`: the keeper makes it, the owner signs it, the ledger records it.
+/// `agora datanet version`: the keeper drafts it, the owner signs it and its registration, the keeper writes both down
+/// and brings them to the ledger. Given again, it goes on where it was; where nothing has come since, the newest version
+/// stands.
 ///
 /// # Errors
 /// `datanet.empty_version`, the keystore's and the ledger's refusals; the keeper's.
@@ -387,37 +390,33 @@ pub async fn version(context: &Context, service: &dyn Service, name: &str, from:
         );
     }
     let draft: VersionDraft = ask(service, DatanetAsk::Draft { id: net.id }).await?;
-    let version: DatanetVersion = record(&draft.version)?;
+    let kept: Option<Signed<DatanetVersion>> = draft.kept.then(|| signed(&draft.version)).transpose()?;
+    let version = match &kept {
+        Some(kept) => kept.payload().clone(),
+        None => record(&draft.version)?,
+    };
     // What the owner signs is its own datanet, whatever the node made.
-    if version.terms.id() != net.id || version.version != net.version + 1 {
+    if version.terms.id() != net.id || version.version < net.version {
         return Err(malformed("a draft of another version"));
     }
     version.check().map_err(|code| Failure::new(code, "the draft"))?;
-    let signed = Signed::sign(version.clone(), &keys.statements(from)?);
-    let register = RegisterDatanet {
-        head: fresh_head(&System, &System, owner.address()),
-        name: version.terms.name.clone(),
-        version: version.version,
-        root: version.root,
-        tree_size: version.tree_size,
-        members: version.members.clone(),
-    };
-    let entry = Entry::sign(&context.genesis()?.network(), Command::RegisterDatanet(register), &owner);
-    let committed: Committed = service.call(Request::Commit { entries: vec![hex::encode(entry.to_bytes())] }).await?;
-    if let Some(number) = committed.refused.into_iter().flatten().next() {
-        let code = Code::from_number(number).unwrap_or(Code::WireUnsupported);
-        // A crash may have left a version on the ledger that the keeper never got; the same lists give the same root.
-        if code != Code::DatanetVersion {
-            return Err(Failure::new(code, "the ledger refused the version"));
+    let statement = match kept {
+        Some(kept) => kept.hash(),
+        None => {
+            let signed = Signed::sign(version.clone(), &keys.statements(from)?);
+            let registration = version.registration(fresh_head(&System, &System, owner.address()), signed.hash());
+            let entry = Entry::sign(&context.genesis()?.network(), Command::RegisterDatanet(registration), &owner);
+            let (version, entry) = (hex::encode(signed.to_bytes()), hex::encode(entry.to_bytes()));
+            let _: DatanetView = ask(service, DatanetAsk::Publish { version, entry }).await?;
+            signed.hash()
         }
-    }
-    let _: DatanetView = ask(service, DatanetAsk::Publish { version: hex::encode(signed.to_bytes()) }).await?;
+    };
     Ok(Made {
         datanet: net.id,
         version: version.version,
         root: version.root,
         tree_size: version.tree_size,
-        statement: signed.hash(),
+        statement,
         counts: draft.counts,
     })
 }

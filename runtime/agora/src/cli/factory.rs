@@ -3,6 +3,7 @@
 pub mod args;
 pub mod documents;
 mod lessons;
+mod place;
 mod questions;
 
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agora_actors::clock::Clock as _;
-use agora_attribution::{DatanetRef, Method};
+use agora_attribution::{AttributionSpec, DatanetRef, Method};
 use agora_datanets::similar::{Clusters, Mark, MinHasher, Shingles};
 use agora_factory::{About, Answers, BaseNotes, Maker, Papers, Progress, Settings, Tally, Target, Training, learnt};
 use agora_gradient::Machine;
@@ -20,12 +21,14 @@ use agora_shell::settings::DeviceChoice;
 use agora_shell::{Failure, Outcome, Printer};
 use agora_types::{Amount, Canonical as _, Code};
 
+use super::connect;
 use super::context::Context;
 use super::datanet::{self, Whole};
 use super::keys::Keys;
-use crate::control::Service;
+use crate::control::{ModelView, Models, Request, Service};
 use crate::node::System;
-use crate::node::engine::{INDEX, load_model};
+use crate::node::adapters::{INDEX, check_name};
+use crate::node::engine::load_model;
 use args::{Ask, MethodWord, Train};
 use documents::{Answered, Credit, TrainedDocument};
 use lessons::{Lesson, lessons};
@@ -39,17 +42,13 @@ const OWN_MAX: usize = 24;
 const NEAR: u16 = 800;
 
 /// `agora factory train`. Stopped and given again it goes on: from the checkpoint, or where the adapter is there already,
-/// with its index.
+/// with its index. A node that runs then serves the adapter.
 ///
 /// # Errors
-/// `datanet.not_found`, `factory.*`, `engine.*`, `attribution.*`, `node.io`; the keeper's.
+/// `node.bad_config`, `datanet.not_found`, `factory.*`, `engine.*`, `attribution.*`, `node.io`; the keeper's.
 pub async fn train(context: &Context, service: &dyn Service, options: Train) -> Outcome<TrainedDocument> {
     let name = &options.name;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) || name.starts_with('.') {
-        let what = format!("`{name}` cannot name an adapter");
-        return Err(Failure::usage(what).advise("use letters, digits, `-`, `_` and `.`, at most 64"));
-    }
+    check_name(name)?;
     let net = datanet::find(service, &options.datanet).await?;
     let charter = datanet::charter(service, net.id).await?;
     let whole = datanet::whole(service, &net, options.version).await?;
@@ -84,7 +83,30 @@ pub async fn train(context: &Context, service: &dyn Service, options: Train) -> 
     let work = Work { context: context.clone(), options, whole, papers, cancel };
     let done = tokio::task::spawn_blocking(move || work.run()).await;
     told.abort();
-    done.unwrap_or_else(|error| Err(Failure::new(Code::EngineStopped, format!("training: {error}"))))
+    let trained = done.unwrap_or_else(|error| Err(Failure::new(Code::EngineStopped, format!("training: {error}"))))?;
+    let served = is_taken_up(context, &trained).await;
+    Ok(TrainedDocument { served, ..trained })
+}
+
+/// Has the running node serve the adapter; false where none runs. The adapter is trained, whatever the node says.
+async fn is_taken_up(context: &Context, trained: &TrainedDocument) -> bool {
+    let asked = async {
+        // The one that ran when the training began may be gone, and another one there.
+        let service = connect::node(context).await?;
+        let models: Models = service.call(Request::Models).await?;
+        if models.models.first().is_none_or(|base| base.hash != trained.base) {
+            return Err(Failure::new(Code::EngineBadAdapter, "it serves another base model"));
+        }
+        service.call::<ModelView>(Request::AdapterLoad { name: trained.name.clone() }).await
+    };
+    match asked.await {
+        Ok(_) => true,
+        Err(failure) if failure.code == Code::NodeNotRunning => false,
+        Err(failure) => {
+            context.printer.warn(&format!("the running node does not take the adapter up: {failure}"));
+            false
+        }
+    }
 }
 
 /// Everything that a training needs, on a thread that may block.
@@ -162,9 +184,10 @@ impl Work {
             version: version.version,
             lessons: examples.len() as u64,
             losses,
-            spec: spec.as_ref().map(agora_attribution::AttributionSpec::hash),
+            spec: spec.as_ref().map(AttributionSpec::hash),
             method: spec.as_ref().map(|spec| spec.method.name().to_owned()),
             calibration: spec.map(|spec| spec.calibration),
+            served: false,
         })
     }
 
@@ -197,7 +220,15 @@ impl Work {
         if same { Ok(()) } else { Err(other()) }
     }
 
-    /// Builds the index, unless a good one is there.
+    /// Whether an index measures as this command says.
+    fn is_wanted(&self, spec: &AttributionSpec) -> bool {
+        let (options, method) = (&self.options, method(self.options.method));
+        spec.method == method
+            && spec.sample_one_in == options.sample_one_in
+            && (!method.has_gradients() || spec.gradient.dimension == options.dimension)
+    }
+
+    /// Builds the index, unless a good one is there that measures as this command says.
     fn index(
         &self,
         model: &Model,
@@ -205,9 +236,11 @@ impl Work {
         adapter: Adapter,
         (settings, examples, taught): (&Settings, &[agora_factory::Example], &[Lesson]),
         reference: DatanetRef,
-    ) -> Outcome<agora_attribution::AttributionSpec> {
-        let (printer, place) = (&self.context.printer, folder.join(INDEX));
-        if let Ok(known) = Index::open(&place, adapter.clone()) {
+    ) -> Outcome<AttributionSpec> {
+        let printer = &self.context.printer;
+        if let Ok(known) = Index::open(&folder.join(INDEX), adapter.clone())
+            && self.is_wanted(known.spec())
+        {
             return Ok(known.spec().clone());
         }
         // What was held out taught nothing.
@@ -240,16 +273,20 @@ impl Work {
         };
         let settings = agora_influence::Settings {
             dimension: self.options.dimension,
+            sample_one_in: self.options.sample_one_in,
             ..agora_influence::Settings::of(method(self.options.method))
         };
         let mut bench = Workbench::new(weights, model.threads).map_err(engine_failure)?;
         let bar = printer.bytes_bar("indexing", rows.len() as u64);
+        let place = place::clear(folder)?;
         let built = build(&mut bench, &teaching, &settings, &place, &mut |progress| match progress.stage {
             Stage::Examples => bar.at(progress.done as u64),
             Stage::Calibration => {}
         });
         bar.finish();
-        built.map_err(|error| Failure::new(error.code(), error.to_string()))
+        let spec = built.map_err(|error| Failure::new(error.code(), error.to_string()))?;
+        place::settle(folder)?;
+        Ok(spec)
     }
 
     /// Lessons whose contributions say nearly the same.

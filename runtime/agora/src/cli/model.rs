@@ -1,4 +1,4 @@
-//! `agora model`: what is offered on the network, what this node serves, and what can be fetched.
+//! `agora model`: what is offered on the network, what this node serves or shall serve, and what can be fetched.
 
 use std::io::{self, Write};
 
@@ -142,6 +142,64 @@ pub async fn fetch(context: &Context, name: Option<&str>) -> Outcome<Fetched> {
     fetched.unwrap_or_else(|_| Err(Failure::new(Code::ModelFetch, "the fetch was given up")))
 }
 
+/// An adapter of the running node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct AdapterDocument {
+    /// It, as it is served; of one that is not served any more, as it was.
+    pub adapter: ModelView,
+    /// Whether it is served now.
+    pub served: bool,
+}
+
+impl Document for AdapterDocument {
+    const TYPE: &'static str = "agora/adapter/v1";
+
+    fn text(&self, out: &mut dyn Write, _: &Style) -> io::Result<()> {
+        let name = text::plain(&self.adapter.name);
+        if !self.served {
+            writeln!(out, "{name} is not served any more: {}", self.adapter.hash)?;
+            return writeln!(out, "  its files stay: the next start of the node takes it up again");
+        }
+        writeln!(out, "{name} is served: {}", self.adapter.hash)?;
+        match &self.adapter.measure {
+            Some(measure) => writeln!(out, "  measured by {}", text::plain(&measure.method)),
+            None => writeln!(out, "  not measured: contributors are paid by declared weights"),
+        }
+    }
+}
+
+/// `agora model load`.
+///
+/// # Errors
+/// `node.bad_config` for what is no name, `engine.unknown_adapter`, `engine.busy`, `engine.unsupported` where the node
+/// serves no model of its own, `engine.bad_adapter`, `engine.too_large`, `attribution.*`; the service's.
+pub async fn load(service: &dyn Service, name: String) -> Outcome<AdapterDocument> {
+    let adapter = service.call(Request::AdapterLoad { name }).await?;
+    Ok(AdapterDocument { adapter, served: true })
+}
+
+/// `agora model unload`.
+///
+/// # Errors
+/// `node.bad_config` for what is no name, `engine.unknown_adapter`, `engine.busy`, `engine.unsupported` where the node
+/// serves no model of its own; the service's.
+pub async fn unload(service: &dyn Service, name: String) -> Outcome<AdapterDocument> {
+    let adapter = service.call(Request::AdapterRemove { name }).await?;
+    Ok(AdapterDocument { adapter, served: false })
+}
+
+/// The adapter of this name or hash. One that is not served yet and lies in the node's folder is taken up first.
+async fn adapter(service: &dyn Service, models: &[ModelView], name: &str) -> Outcome<ModelView> {
+    let mut adapters = models.iter().filter(|model| model.base.is_some());
+    match adapters.find(|model| model.name == name || model.hash.to_string() == name) {
+        Some(served) => Ok(served.clone()),
+        None if name.parse::<Hash>().is_ok() => {
+            Err(Failure::new(Code::EngineUnknownAdapter, format!("the node serves no adapter {name}")))
+        }
+        None => service.call(Request::AdapterLoad { name: name.to_owned() }).await,
+    }
+}
+
 /// A listing as it should be.
 #[derive(Debug, Clone)]
 pub struct Wanted {
@@ -189,7 +247,8 @@ impl Document for Published {
 /// `agora model publish`: the money terms on the ledger, then the listing to everybody. A repeat replaces both.
 ///
 /// # Errors
-/// `amount.*`, `keystore.*`, `listing.bad_terms`, the ledger's refusal; the service's.
+/// `amount.*`, `keystore.*`, `listing.bad_terms`, the ledger's refusal; the service's, and for an adapter that is not served
+/// yet those of [`load`].
 pub async fn publish(context: &Context, service: &dyn Service, wanted: Wanted) -> Outcome<Published> {
     let prices = Prices {
         input: parse_amount(&wanted.input)?,
@@ -207,21 +266,16 @@ pub async fn publish(context: &Context, service: &dyn Service, wanted: Wanted) -
     let context_max = base.context_max.unwrap_or(0);
     let adapter = match &wanted.adapter {
         None => None,
-        Some(name) => {
-            let mut adapters = models.models.iter().filter(|model| model.base.is_some());
-            let found = adapters.find(|model| model.name == *name || model.hash.to_string() == *name);
-            let missing = || Failure::new(Code::EngineUnknownAdapter, format!("the node serves no adapter `{name}`"));
-            Some(found.ok_or_else(missing)?)
-        }
+        Some(name) => Some(adapter(service, &models.models, name).await?),
     };
-    let measure = adapter.and_then(|adapter| adapter.measure.as_ref());
+    let measure = adapter.as_ref().and_then(|adapter| adapter.measure.as_ref());
     let part = |datanet: &DatanetId| DatanetPart { datanet: *datanet, weight: 1 };
     let listing = Listing {
         network: status.chain_id,
         owner: owner.address(),
         name: wanted.name,
         title: wanted.title.unwrap_or_else(|| base.name.clone()),
-        description: match adapter {
+        description: match &adapter {
             None => format!("{}, offered as it is.", base.name),
             Some(adapter) => format!("{} with the adapter {}.", base.name, adapter.name),
         },
@@ -229,7 +283,7 @@ pub async fn publish(context: &Context, service: &dyn Service, wanted: Wanted) -
         model_owner: owner.address(),
         hosts: vec![ListingHost { account: status.host, key: status.host_key }],
         base_hash: base.hash,
-        adapter_hash: adapter.map(|adapter| adapter.hash),
+        adapter_hash: adapter.as_ref().map(|adapter| adapter.hash),
         datanets: measure.map_or_else(Vec::new, |measure| measure.datanets.iter().map(part).collect()),
         prices,
         context_max,

@@ -7,7 +7,7 @@ use super::datanet::documents::{Given, ItemList, Made, Said, Written};
 use super::documents::{Balance, Deployment, NetworkList, Sent};
 use super::factory::documents::{Answered, TrainedDocument};
 use super::ledger::{AuditReport, LogBatch};
-use super::model::{ModelList, Published};
+use super::model::{AdapterDocument, ModelList, Published};
 use super::receipt::{Call, Explained, Export, Exported, ReceiptList, Recomputed};
 use super::verify::VerdictDocument;
 use crate::control::{
@@ -46,6 +46,7 @@ pub fn registry() -> Registry {
         .with::<Published>()
         .with::<NetworkList>()
         .with::<ModelList>()
+        .with::<AdapterDocument>()
         .with::<ReceiptList>()
         .with::<Call>()
         .with::<Exported>()

@@ -23,7 +23,7 @@ use super::{AgentStep, Request, Service, Steps};
 
 /// A request waits so long unless the caller says otherwise …
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// … and those that compile an agent or wait for its channels so long.
+/// … and those that compile an agent, wait for its channels or read an adapter so long.
 const LONG_TIMEOUT: Duration = Duration::from_secs(300);
 /// An agent's event ends within an hour.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3_700);
@@ -92,7 +92,7 @@ impl HttpService {
     fn request(&self, request: &Request) -> Outcome<Value> {
         let body = serde_json::to_vec(request).expect("a request is plain JSON");
         let usual = match request {
-            Request::AgentDeploy { .. } | Request::AgentStop { .. } => LONG_TIMEOUT,
+            Request::AgentDeploy { .. } | Request::AgentStop { .. } | Request::AdapterLoad { .. } => LONG_TIMEOUT,
             _ => REQUEST_TIMEOUT,
         };
         let timeout = self.timeout.unwrap_or(usual);

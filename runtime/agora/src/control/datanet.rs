@@ -38,15 +38,17 @@ pub enum DatanetAsk {
         /// A signed `agora/verdict/v1` or `agora/withdrawal/v1`.
         act: String,
     },
-    /// The next version, to be signed and registered: [`VersionDraft`].
+    /// The next version, to be signed: [`VersionDraft`].
     Draft {
         /// Which datanet.
         id: DatanetId,
     },
-    /// Keeps a version that the ledger has: [`DatanetView`].
+    /// Registers a version by its owner's command, and keeps it: [`DatanetView`].
     Publish {
         /// A signed `agora/datanet/v1`.
         version: String,
+        /// The signed `agora/entry/v1` with its `RegisterDatanet`.
+        entry: String,
     },
     /// Contributions with their data: [`ItemPage`].
     Items {
@@ -98,6 +100,8 @@ pub struct DatanetView {
     pub fee: Amount,
     /// The newest version; 0 before the first.
     pub version: u32,
+    /// SHA-256 of the newest version as it is signed, which the ledger names too.
+    pub statement: Option<Hash>,
     /// Contributions, whatever became of them.
     pub contributions: u32,
     /// Verdicts and withdrawals.
@@ -138,11 +142,13 @@ pub struct ActTaken {
     pub number: u32,
 }
 
-/// A version before it is signed.
+/// A version before it is signed, or the newest where nothing has come since.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionDraft {
-    /// An `agora/datanet/v1`.
+    /// An `agora/datanet/v1`; the signed one where it is kept.
     pub version: String,
+    /// True where the newest version is over everything already: there is nothing to sign.
+    pub kept: bool,
     /// How contributions stand in it.
     pub counts: Counts,
 }

@@ -133,6 +133,18 @@ pub enum Request {
     },
     /// Models that this node serves: [`Models`](super::Models).
     Models,
+    /// Takes up an adapter of the node's own folder with what measures it, or takes it up anew where its files changed:
+    /// [`ModelView`](super::ModelView). Answers that have begun go on.
+    AdapterLoad {
+        /// Its folder among the network's adapters.
+        name: String,
+    },
+    /// Serves an adapter no longer; its files stay, so that the next start takes it up again:
+    /// [`ModelView`](super::ModelView). Answers that have begun go on, and those that wait to be measured are measured.
+    AdapterRemove {
+        /// Its name.
+        name: String,
+    },
     /// Deploys an agent, or the next version of one: [`Deployed`](super::Deployed). The agent has an account of its own,
     /// which the caller funds with a transfer.
     AgentDeploy {

@@ -109,7 +109,9 @@ impl Economy {
         let known = running.handles().ledger.query(move |economy| economy.datanet(&datanet).is_some()).await;
         if !known.map_err(|error| refused(error.into()))? {
             let version = first_version(running, owner.address(), &contributors).await?;
-            commit(running, Command::RegisterDatanet(version.registration(head(owner.address()))), &owner).await?;
+            let statement = Signed::sign(version.clone(), &signer(OWNER)?).hash();
+            let registration = version.registration(head(owner.address()), statement);
+            commit(running, Command::RegisterDatanet(registration), &owner).await?;
         }
         let listing = listing(running, model, &owner, datanet);
         let (listing, signed) = (listing.clone(), Signed::sign(listing, &signer(OWNER)?));

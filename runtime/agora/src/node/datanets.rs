@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use agora_actors::CallError;
 use agora_actors::clock::Clock as _;
-use agora_actors::datanets::{Keeper, Kept, Listed, Revealed};
+use agora_actors::datanets::{Keeper, Kept, Listed, Next, Revealed};
 use agora_datanets::{Act, Reveal};
 use agora_shell::{Failure, Outcome};
+use agora_types::batch::Entry;
 use agora_types::{Canonical, Code, Signed};
 use serde_json::Value;
 
@@ -51,13 +52,16 @@ fn respond(keeper: &Keeper, ask: DatanetAsk) -> Outcome<Value> {
             let act = Act::from_bytes(&bytes(&act)?).map_err(|error| malformed(&error.to_string()))?;
             json(keeper.act(&act), |number| ActTaken { number })
         }
-        DatanetAsk::Draft { id } => json(keeper.draft(&id, System.now()), |(version, opened)| VersionDraft {
-            version: hex::encode(version.to_bytes()),
-            counts: opened.membership.counts(),
+        DatanetAsk::Draft { id } => json(keeper.draft(&id, System.now()), |(next, opened)| {
+            let (version, kept) = match next {
+                Next::Draft(version) => (version.to_bytes(), false),
+                Next::Kept(signed) => (signed.to_bytes(), true),
+            };
+            VersionDraft { version: hex::encode(version), kept, counts: opened.membership.counts() }
         }),
-        DatanetAsk::Publish { version } => {
+        DatanetAsk::Publish { version, entry } => {
             let version = signed(&version)?;
-            keeper.publish(&version).map_err(refused)?;
+            keeper.publish(&version, &record::<Entry>(&entry)?).map_err(refused)?;
             json(keeper.get(&version.payload().terms.id()), |kept| view(&kept))
         }
         DatanetAsk::Items { id, version, included, from, limit } => {
@@ -107,6 +111,7 @@ fn view(kept: &Kept) -> DatanetView {
         curators: policy.curators.iter().map(|curator| curator.account).collect(),
         fee: policy.fee,
         version: kept.head.version,
+        statement: kept.statement,
         contributions: kept.head.contributions,
         acts: kept.head.acts,
         submissions: kept.head.submissions,

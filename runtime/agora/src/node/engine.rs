@@ -8,29 +8,27 @@ use agora_economy::ports::attribution::Attributor;
 use agora_inference_api::{
     AdapterInfo, BaseInfo, Engine, EngineError, FakeEngine, Job, Pending, Piece, Request, TokenStream,
 };
-use agora_influence::{Adapter, Index, Measurer};
 use agora_openlora::weights::Weights;
 use agora_openlora::{Device, Loading, OpenLora, Settings as EngineSettings};
 use agora_shell::fetch::{self, Fetcher, State};
 use agora_shell::settings::{DeviceChoice, ModelChoice};
-use agora_shell::{Bar, Failure, Outcome, Paths, Printer, text};
+use agora_shell::{Bar, Failure, Outcome, Paths, Printer};
 use agora_types::{Code, Hash};
+
+use super::adapters::Adapters;
 
 /// The name that chooses the stand-in; a dev network's only. `fake:20` takes 20 ms for a token.
 const FAKE: &str = "fake";
-
-/// Where an adapter's attribution index lies inside its folder.
-pub(crate) const INDEX: &str = "attribution";
-/// Answers that wait to be measured; further ones are tried again later.
-const MEASURED_QUEUE_MAX: usize = 64;
 
 /// What answers, and what measures the answers of adapters that have an attribution index.
 #[derive(Clone)]
 pub(crate) struct Loaded {
     /// The engine.
     pub(crate) engine: Arc<dyn Engine>,
-    /// Absent where no adapter has an index.
+    /// Absent where nothing can be measured. With adapters it is there before any of them has an index.
     pub(crate) attributor: Option<Arc<dyn Attributor>>,
+    /// What takes adapters up; absent for an engine that has none of its own.
+    pub(crate) adapters: Option<Arc<Adapters>>,
     /// The base model's own numbers and tokenizer, shared with the engine; absent where they lie on a device.
     pub(crate) weights: Option<Weights>,
 }
@@ -52,12 +50,20 @@ pub(super) fn load(
             return Err(Failure::usage(what).advise("choose a model with --model"));
         }
         let engine = Arc::new(Paced { engine: FakeEngine::new(Hash::sha256("agora fake model"), &[]), pace });
-        return Ok(Loaded { engine, attributor: None, weights: None });
+        return Ok(Loaded::alone(engine));
     }
-    let engine = load_model(choice, (device, threads), paths, printer)?;
-    let attributor = load_adapters(&engine, adapters, threads, printer)?;
-    let weights = engine.weights().ok();
-    Ok(Loaded { engine: Arc::new(engine), attributor, weights })
+    let engine = Arc::new(load_model(choice, (device, threads), paths, printer)?);
+    let adapters = Adapters::new(Arc::clone(&engine), adapters, threads)?;
+    adapters.load_all(printer)?;
+    let (attributor, weights) = (adapters.measurer(), adapters.weights());
+    Ok(Loaded { engine, attributor: Some(attributor), adapters: Some(Arc::new(adapters)), weights })
+}
+
+impl Loaded {
+    /// An engine that nothing belongs to.
+    pub(super) fn alone(engine: Arc<dyn Engine>) -> Self {
+        Self { engine, attributor: None, adapters: None, weights: None }
+    }
 }
 
 /// Fetches a model if it is a known one and not here, and loads it; says how far it is.
@@ -98,63 +104,6 @@ pub(crate) fn load_model(
     let loaded = OpenLora::load(&path, expected, settings, &mut progress);
     bar.finish();
     loaded.map_err(|error| Failure::new(error.code, error.what))
-}
-
-/// Loads every adapter of a folder, each in a folder of its name, and opens the indexes that lie in them. One that is not
-/// as it should be is left out, and said so: the others are served.
-fn load_adapters(
-    engine: &OpenLora,
-    folder: &Path,
-    threads: usize,
-    printer: &Printer,
-) -> Outcome<Option<Arc<dyn Attributor>>> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Failure::io(folder)(error)),
-    };
-    let mut folders = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(Failure::io(folder))?.path();
-        if path.is_dir() && path.extension().is_none_or(|end| end != "part") {
-            folders.push(path);
-        }
-    }
-    folders.sort();
-    let mut measurer = None;
-    for path in folders {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let left_out = |code: Code, what: String| {
-            printer.warn(&format!("adapter {} is left out: {what} ({code})", text::plain(&name)));
-        };
-        if let Err(error) = engine.load_adapter(&name, &path) {
-            left_out(error.code, error.what);
-            continue;
-        }
-        let index = path.join(INDEX);
-        if !index.is_dir() {
-            continue;
-        }
-        let opened = engine.weights().and_then(|weights| Ok((Adapter::read(&weights, &path)?, weights)));
-        let opened = opened.map_err(|error| (error.code, error.what)).and_then(|(adapter, weights)| {
-            let opened = Index::open(&index, adapter).map_err(|error| (error.code(), error.to_string()));
-            Ok((opened?, weights))
-        });
-        let measurer = match &measurer {
-            Some(known) => known,
-            None => {
-                let started = Measurer::start(threads, MEASURED_QUEUE_MAX);
-                &*measurer.insert(Arc::new(started.map_err(Failure::io(&index))?))
-            }
-        };
-        let added = opened.and_then(|(index, weights)| {
-            measurer.add(index, weights).map_err(|error| (error.code(), error.to_string()))
-        });
-        if let Err((code, what)) = added {
-            printer.warn(&format!("adapter {} cannot be measured: {what} ({code})", text::plain(&name)));
-        }
-    }
-    Ok(measurer.map(|measurer| measurer as Arc<dyn Attributor>))
 }
 
 /// The pace of the stand-in, if it is chosen.

@@ -11,6 +11,7 @@ use agora_shell::{Failure, Outcome};
 use agora_types::key::WalletKey;
 use agora_web::{Bounds, Face};
 
+use super::contributions::Contributions;
 use super::{Running, System};
 use crate::control::beacon::{Beacon, fresh_token};
 use crate::control::serve::serve;
@@ -29,6 +30,8 @@ pub struct Public {
     pub routes: Option<Routes>,
     /// What a stranger may take.
     pub bounds: agora_gateway::Bounds,
+    /// The program that reads Parquet files which contributors send: `agora` itself. Without it they are refused.
+    pub reader: Option<PathBuf>,
 }
 
 /// An open control port; commands find it by its beacon.
@@ -78,8 +81,11 @@ impl Running {
     /// # Errors
     /// `node.port_in_use`, `node.not_loopback`, `node.bad_config` for certificate, key or URL.
     pub fn open_public(&self, address: SocketAddr, public: Public) -> Outcome<PublicPort> {
-        let Public { tls, url, routes, bounds } = public;
-        let services = agora_gateway::Services { routes, ..self.shops.services(url.clone()) };
+        let Public { tls, url, routes, bounds, reader } = public;
+        let network = self.genesis().network();
+        let datanets = Contributions::new(self.service(), self.shops.api_keys(), network, reader);
+        let datanets = Some(Arc::new(datanets) as _);
+        let services = agora_gateway::Services { routes, datanets, ..self.shops.services(url.clone()) };
         let port = PublicPort::open(address, self.genesis().dev, tls.as_ref(), services, bounds);
         let port = port.map_err(|error| Failure::new(error.code(), error.to_string()))?;
         self.shops.opened(port.address(), tls.is_some(), url.as_deref());

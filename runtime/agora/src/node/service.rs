@@ -10,6 +10,7 @@ use agora_actors::node::Handles;
 use agora_catalog::Listing;
 use agora_economy::ports::ledger::Ledger as _;
 use agora_economy::ports::log::Index;
+use agora_inference_api::AdapterInfo;
 use agora_receipts::checkpoint::verifier_key;
 use agora_receipts::envelope::{Disclosure, Opening};
 use agora_receipts::{Envelope, Receipt, State};
@@ -25,6 +26,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::adapters::Adapters;
 use super::datanets;
 use super::engine::Loaded;
 use super::follow::follow;
@@ -34,7 +36,7 @@ use super::shops::Shops;
 use super::view;
 use crate::control::{
     Account, AgentLogs, AgentStopped, Agents, Committed, Deployed, EarnedView, Earnings, EarningsClaimed, Listings,
-    LogPage, Measured, Models, Passages, ReceiptPage, ReceiptRow, Request, Service, Status, Steps, Stopping,
+    LogPage, Measured, ModelView, Models, Passages, ReceiptPage, ReceiptRow, Request, Service, Status, Steps, Stopping,
 };
 
 /// Entries of one commit.
@@ -259,8 +261,7 @@ impl NodeService {
                 .advise("only the host that served a call has its evidence, once it has measured it")
         })?;
         let attributor = self.loaded.as_ref().and_then(|loaded| loaded.attributor.as_ref());
-        let spec = said.adapter_hash.as_ref().and_then(|adapter| attributor?.spec_of(adapter));
-        let spec = spec.filter(|spec| spec.hash() == evidence.summary.spec);
+        let spec = attributor.and_then(|attributor| attributor.spec(&evidence.summary.spec));
         Ok(Measured { spec: spec.map(|spec| hex::encode(spec.to_bytes())), evidence: hex::encode(evidence.to_bytes()) })
     }
 
@@ -275,6 +276,19 @@ impl NodeService {
     async fn listings(&self, words: &str, limit: u32) -> Answered<Listings> {
         let found = self.handles.buyer.directory.find(words, limit.min(LISTINGS_MAX) as usize).await?;
         Ok(Listings { listings: found.iter().map(|listing| view::offered(listing.payload())).collect() })
+    }
+
+    /// Takes an adapter up or out, on a thread that may block; how it stood while it was served.
+    async fn adapter(&self, name: String, work: fn(&Adapters, &str) -> Outcome<AdapterInfo>) -> Answered<ModelView> {
+        let absent = || failed(Code::NodeNotRunning, format!("network {} has no running node", self.genesis.name));
+        let loaded = self.loaded.as_ref().ok_or_else(absent)?;
+        let adapters = loaded.adapters.clone().ok_or_else(|| {
+            failed(Code::EngineUnsupported, "this node's engine takes up no adapters".to_owned())
+                .advise("start the node with a model: `agora up --model`")
+        })?;
+        let done = tokio::task::spawn_blocking(move || work(&adapters, &name)).await;
+        let done = done.map_err(|error| failed(Code::EngineStopped, format!("an adapter: {error}")))?;
+        Ok(view::adapter(loaded, done?))
     }
 
     fn shops(&self) -> Outcome<&Shops> {
@@ -368,6 +382,8 @@ impl NodeService {
                 let models = self.loaded.as_ref().map_or_else(Vec::new, view::models);
                 json(&Models { models })?
             }
+            Request::AdapterLoad { name } => json(&self.adapter(name, Adapters::load).await?)?,
+            Request::AdapterRemove { name } => json(&self.adapter(name, Adapters::unload).await?)?,
             Request::AgentDeploy { manifest, component, owner } => {
                 json(&self.deploy(manifest, &component, owner).await?)?
             }

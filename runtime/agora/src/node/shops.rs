@@ -96,9 +96,16 @@ impl Shops {
             facilitator: Some(Arc::clone(&self.facilitator) as _),
             models: Some(Arc::clone(&self.models) as _),
             workers: self.workers.as_ref().map(|workers| Arc::clone(workers) as _),
+            // They speak to the node's service, which has the shops: `ports.rs` joins them.
+            datanets: None,
             base_url,
             routes: None,
         }
+    }
+
+    /// The book of API keys.
+    pub(super) fn api_keys(&self) -> Arc<ApiKeys> {
+        Arc::clone(&self.keys)
     }
 
     /// Notes where the port is, for the catalogue and for commands.

@@ -2,9 +2,11 @@
 
 use agora_actors::agent::record::Status;
 use agora_actors::agent::{self, Step};
+use agora_attribution::AttributionSpec;
 use agora_catalog::Listing;
 use agora_economy::ports::ledger::Payment;
 use agora_economy::{HeldPayment, PaymentRecord, PendingState};
+use agora_inference_api::AdapterInfo;
 use agora_types::{Canonical as _, Hash};
 
 use super::engine::Loaded;
@@ -54,11 +56,6 @@ pub(super) fn offered(listing: &Listing) -> Offered {
 
 pub(super) fn models(loaded: &Loaded) -> Vec<ModelView> {
     let engine = loaded.engine.as_ref();
-    let measure = |adapter: &Hash| {
-        let spec = loaded.attributor.as_ref()?.spec_of(adapter)?;
-        let datanets = spec.datanets.iter().map(|datanet| datanet.id).collect();
-        Some(MeasureView { spec: spec.hash(), method: spec.method.name().to_owned(), datanets })
-    };
     let base = engine.base();
     let first = ModelView {
         name: base.name.clone(),
@@ -68,15 +65,23 @@ pub(super) fn models(loaded: &Loaded) -> Vec<ModelView> {
         rank: None,
         measure: None,
     };
-    let adapters = engine.adapters().into_iter().map(|adapter| ModelView {
+    let adapters = engine.adapters().into_iter().map(|known| adapter(loaded, known));
+    std::iter::once(first).chain(adapters).collect()
+}
+
+pub(super) fn adapter(loaded: &Loaded, adapter: AdapterInfo) -> ModelView {
+    let measure = |spec: AttributionSpec| {
+        let datanets = spec.datanets.iter().map(|datanet| datanet.id).collect();
+        MeasureView { spec: spec.hash(), method: spec.method.name().to_owned(), datanets }
+    };
+    ModelView {
         name: adapter.name,
         hash: adapter.hash,
-        base: Some(base.hash),
+        base: Some(loaded.engine.base().hash),
         context_max: None,
         rank: Some(adapter.rank),
-        measure: measure(&adapter.hash),
-    });
-    std::iter::once(first).chain(adapters).collect()
+        measure: loaded.attributor.as_ref().and_then(|known| known.spec_of(&adapter.hash)).map(measure),
+    }
 }
 
 /// A step for followers; `None` for the last one, whose event's row says more.

@@ -36,10 +36,15 @@ pub struct Open {
 }
 
 impl Shop {
-    pub fn found() -> Self {
+    /// Nothing to sell yet.
+    pub fn bare() -> Self {
         let home = Home::dev();
         let genesis = Genesis::from_bytes(&std::fs::read(home.network().join("genesis.cbor")).unwrap()).unwrap();
-        let shop = Self { home, genesis };
+        Self { home, genesis }
+    }
+
+    pub fn found() -> Self {
+        let shop = Self::bare();
         let open = shop.open();
         shop.run(&["model", "publish", "parrot"]).good();
         let agent = super::ground::guest("summariser.wasm");

@@ -249,6 +249,14 @@ impl FakeNode {
                     measure: None,
                 }],
             }),
+            Request::AdapterLoad { name } | Request::AdapterRemove { name } => json(ModelView {
+                name,
+                hash: Hash::sha256("adapter"),
+                base: Some(Hash::ZERO),
+                context_max: None,
+                rank: Some(8),
+                measure: None,
+            }),
             Request::AgentDeploy { manifest, .. } => {
                 let mut faults = self.faults.lock().unwrap();
                 faults.manifests.push(manifest);

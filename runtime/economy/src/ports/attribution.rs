@@ -43,6 +43,9 @@ pub trait Attributor: Send + Sync {
     /// The spec by which an adapter's answers are measured here.
     fn spec_of(&self, adapter: &Hash) -> Option<AttributionSpec>;
 
+    /// A spec that it knows.
+    fn spec(&self, spec: &Hash) -> Option<AttributionSpec>;
+
     /// Measures one answer.
     fn attribute(&self, answer: Answer) -> Pending<'_>;
 }

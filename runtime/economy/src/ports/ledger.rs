@@ -9,9 +9,9 @@ use agora_types::batch::Entry;
 use agora_types::eip712::Network;
 use agora_types::genesis::Parameters;
 use agora_types::key::StatementKey;
-use agora_types::{Address, Amount, CallId, ChannelId, Code, Hash, ListingId};
+use agora_types::{Address, Amount, CallId, ChannelId, Code, DatanetId, Hash, ListingId};
 
-use crate::{CallRecord, Distributor, HeldPayment, KeyRecord, ListingRecord, OpenCall, PaymentRecord};
+use crate::{CallRecord, CommitRecord, Distributor, HeldPayment, KeyRecord, ListingRecord, OpenCall, PaymentRecord};
 
 /// An answer that is still on its way.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, LedgerFailure>> + Send + 'a>>;
@@ -99,6 +99,9 @@ pub trait Ledger: Send + Sync {
 
     /// What an account has claimed of a host's earnings.
     fn claimed(&self, host: Address, account: Address) -> Pending<'_, Amount>;
+
+    /// What an account committed to in a datanet by this root.
+    fn commitment(&self, datanet: DatanetId, contributor: Address, root: Hash) -> Pending<'_, Option<CommitRecord>>;
 
     /// A leaf of the receipt log.
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>>;

@@ -3,6 +3,7 @@
 
 pub mod attribution;
 pub mod bus;
+pub mod datanets;
 pub mod http;
 pub mod ledger;
 pub mod log;

@@ -39,7 +39,8 @@ pub enum Table {
     Openings = 8,
     /// Sellers that a facilitator knows, by the SHA-256 of their tokens.
     Sellers = 9,
-    /// What a till remembers: channels by `c` ‖ id, answered payments by `p` ‖ payer ‖ key.
+    /// What a till remembers: channels by `c` ‖ id, answered payments by `p` ‖ payer ‖ key, fees that are on their way by
+    /// `f` ‖ API key ‖ datanet ‖ root.
     Till = 10,
     /// API keys of the gateway, by the SHA-256 of the key.
     ApiKeys = 11,

@@ -71,8 +71,8 @@ fn register(kit: &mut Kit, datanets: &Datanets) -> (Vec<DatanetRef>, Vec<Vec<Mem
             members.iter().map(|(n, weight)| Member { account: key(*n).address(), weight: *weight }).collect();
         members.sort_by_key(|member| member.account);
         let (name, root) = (format!("datanet {number}"), Hash::new([number; 32]));
-        let (head, tree_size) = (kit.head(OWNER), 1);
-        let register = RegisterDatanet { head, name, version: 1, root, tree_size, members: members.clone() };
+        let (head, tree_size, statement) = (kit.head(OWNER), 1, Hash::sha256(&name));
+        let register = RegisterDatanet { head, name, version: 1, root, tree_size, members: members.clone(), statement };
         let id: DatanetId = register.datanet();
         kit.submit(OWNER, Command::RegisterDatanet(register)).expect("good terms");
         said.push(DatanetRef { id, root, tree_size });

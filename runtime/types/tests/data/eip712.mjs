@@ -54,8 +54,8 @@ await own('withdraw_finish', payer, 'WithdrawFinish', 'bytes32 channelId', { ...
 await own('register_listing', payer, 'RegisterListing', 'string name,address modelOwner,address[] hosts,DatanetShare[] datanets,bytes32 baseHash,bool hasAdapter,bytes32 adapterHash,bytes32 terms,bytes32 spec,string method',
   { ...head, name: 'smollm2-maritime', modelOwner: seller.address, hosts: [facilitator.address, seller.address], datanets: [{ datanet: rep('41', 32), weight: 3 }, { datanet: rep('42', 32), weight: 1 }], baseHash: rep('51', 32), hasAdapter: true, adapterHash: rep('52', 32), terms: rep('53', 32), spec: rep('54', 32), method: 'influence' },
   { DatanetShare: fields('bytes32 datanet,uint32 weight') })
-await own('register_datanet', payer, 'RegisterDatanet', 'string name,uint32 version,bytes32 root,uint64 treeSize,Member[] members',
-  { ...head, name: 'maritime-law', version: 2, root: rep('61', 32), treeSize: 9n, members: [{ account: rep('11', 20), weight: 5 }, { account: rep('12', 20), weight: 2 }] },
+await own('register_datanet', payer, 'RegisterDatanet', 'string name,uint32 version,bytes32 root,uint64 treeSize,Member[] members,bytes32 statement',
+  { ...head, name: 'maritime-law', version: 2, root: rep('61', 32), treeSize: 9n, members: [{ account: rep('11', 20), weight: 5 }, { account: rep('12', 20), weight: 2 }], statement: rep('66', 32) },
   { Member: fields('address account,uint32 weight') })
 await own('settle_call', facilitator, 'SettleCall', 'uint128 callId,bytes32 channelId,uint128 maxClaimable,uint128 charge,uint128 cumulative,bytes32 receiptHash',
   { ...hostHead, callId: num('31'), channelId, maxClaimable: 5000n, charge: 4100n, cumulative: 4100n, receiptHash: sha256(toHex('receipt bytes')) })

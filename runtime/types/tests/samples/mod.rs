@@ -171,6 +171,7 @@ pub fn commands() -> Vec<(Command, WalletKey)> {
                     Member { account: Address::new([0x11; 20]), weight: 5 },
                     Member { account: Address::new([0x12; 20]), weight: 2 },
                 ],
+                statement: Hash::new([0x66; 32]),
             }),
             payer(),
         ),

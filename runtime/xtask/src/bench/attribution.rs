@@ -1,11 +1,12 @@
 //! `cargo xtask bench attribution`: whether the shares are true, and what they cost.
 //!
-//! Four parts. *Detection*: DataInf's tasks, who finds the class of a query. *LDS*: models trained on random halves, and
-//! without what a method names; bergson, a reference implementation, scores the same adapter. *Cost*: an attribution beside
-//! the answer that it is of. *Training*: a step beside torch and peft. The first two need time, the last two a quiet machine.
-//! The parts of ours that need a model are `inference/influence/examples/faithfulness`; what takes long lies in the target
+//! Five parts. *Detection*: DataInf's tasks, who finds the class of a query. *LDS*: models trained on random halves, and
+//! without what a method names; bergson, a reference implementation, scores the same adapter. *Gaming*: markets of texts with
+//! an attacker each, and what it is paid. *Cost*: an attribution beside the answer that it is of. *Training*: a step beside
+//! torch and peft. The first three need time, the last two a quiet machine. The parts of ours that need a model are `inference/influence/examples/faithfulness`; what takes long lies in the target
 //! folder, so that a killed run goes on.
 
+mod gaming;
 mod lds;
 mod peers;
 mod report;
@@ -22,6 +23,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::{guests, steps};
+use gaming::Gaming;
 use lds::Lds;
 use peers::{Python, said};
 use report::{Report, Step};
@@ -36,6 +38,8 @@ pub(crate) enum Part {
     Detection,
     /// What happens without some examples
     Lds,
+    /// What attacks pay
+    Gaming,
     /// What an attribution costs
     Cost,
     /// Seconds of a training step
@@ -69,7 +73,7 @@ pub(crate) struct Choice {
     /// LDS: trainings of each half [default: 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=8))]
     seeds: Option<u64>,
-    /// LDS: another draw of data, halves and trainings.
+    /// LDS and gaming: another draw of data, halves and trainings.
     #[arg(long, default_value_t = SEED)]
     seed: u64,
     /// LDS: leave out the trainings without what each method names.
@@ -78,6 +82,9 @@ pub(crate) struct Choice {
     /// LDS: also variants of ours: layers, dampings, checkpoints.
     #[arg(long)]
     variants: bool,
+    /// Gaming: lessons of each of three people, at most 6 [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=6))]
+    lessons: Option<u64>,
     /// Cost and training: rounds.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=50))]
     rounds: u64,
@@ -153,6 +160,15 @@ pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<()> {
     if choice.wants(Part::Lds) {
         eprintln!("== counterfactual");
         (report.lds, report.reference) = counterfactual(&place, choice, python.as_ref())?;
+    }
+    if choice.wants(Part::Gaming) {
+        eprintln!("== gaming");
+        let data = root.join("runtime/xtask/data/attribution");
+        let ask = json!({
+            "do": "gaming", "data": data, "lessons": choice.size(choice.lessons, 4, 3), "small": choice.small,
+            "epochs": choice.size(None, 7, 4), "rate": 2e-3, "seed": choice.seed,
+        });
+        report.gaming = Some(Gaming::of(place.ask(choice, ask)?)?);
     }
     match choice.json {
         true => println!("{}", report.document()),

@@ -15,13 +15,13 @@ use agora_economy::ports::pay::{
     Admission, Answered, Caller, Facilitator as _, Kept, Pending as PayPending, PricedRequest, Till as _,
 };
 use agora_economy::testkit::*;
-use agora_economy::{CallRecord, Distributor, KeyRecord, OpenCall};
+use agora_economy::{CallRecord, CommitRecord, Distributor, KeyRecord, OpenCall};
 use agora_types::batch::Entry;
 use agora_types::command::{Command, Transfer, WithdrawFinish, WithdrawStart};
 use agora_types::eip712::Network;
 use agora_types::genesis::Parameters;
 use agora_types::key::StatementKey;
-use agora_types::{Address, Amount, CallId, ChannelId, Code, Hash, ListingId, Timestamp};
+use agora_types::{Address, Amount, CallId, ChannelId, Code, DatanetId, Hash, ListingId, Timestamp};
 use agora_x402::buyer::{BuyerChannel, ChannelKeys, Fresh, PaymentContext, pay_exact, pay_upto};
 use agora_x402::check::ChannelView;
 use agora_x402::extensions::identifier::PaymentIdentifier;
@@ -416,6 +416,9 @@ impl Ledger for Lossy {
     }
     fn claimed(&self, host: Address, account: Address) -> Pending<'_, Amount> {
         self.ledger.claimed(host, account)
+    }
+    fn commitment(&self, datanet: DatanetId, contributor: Address, root: Hash) -> Pending<'_, Option<CommitRecord>> {
+        self.ledger.commitment(datanet, contributor, root)
     }
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>> {
         self.ledger.receipt(index)

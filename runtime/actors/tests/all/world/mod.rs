@@ -21,7 +21,7 @@ use agora_economy::ports::ledger::{Ledger, LedgerFailure, ListingTerms, Payment,
 use agora_economy::ports::log::{Index, Row, call_key, payment_key};
 use agora_economy::ports::state::{Journal, Pending as JournalPending, StateStore, Table, Write};
 use agora_economy::testkit::*;
-use agora_economy::{CallRecord, Distributor, Economy, KeyRecord, OpenCall, PaymentRecord, Verified};
+use agora_economy::{CallRecord, CommitRecord, Distributor, Economy, KeyRecord, OpenCall, PaymentRecord, Verified};
 use agora_inference_api::{Engine, FakeEngine, Request};
 use agora_receipts::Receipt;
 use agora_receipts::receipt::DatanetRef;
@@ -32,7 +32,7 @@ use agora_types::eip712::Network;
 use agora_types::genesis::Parameters;
 use agora_types::key::{StatementKey, StatementSigner};
 use agora_types::{
-    Address, Amount, CallId, Canonical as _, ChannelId, Code, Hash, ListingId, Prices, Signed, Timestamp,
+    Address, Amount, CallId, Canonical as _, ChannelId, Code, DatanetId, Hash, ListingId, Prices, Signed, Timestamp,
 };
 use tokio::sync::Notify;
 
@@ -183,6 +183,9 @@ impl Ledger for DirectLedger {
     }
     fn claimed(&self, host: Address, account: Address) -> Pending<'_, Amount> {
         self.ask(move |economy| economy.claimed(host, account))
+    }
+    fn commitment(&self, datanet: DatanetId, contributor: Address, root: Hash) -> Pending<'_, Option<CommitRecord>> {
+        self.ask(move |economy| economy.commitment(datanet, contributor, root).copied())
     }
 
     fn receipt(&self, index: u64) -> Pending<'_, Option<Vec<u8>>> {

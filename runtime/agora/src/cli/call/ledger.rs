@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use agora_channels::Channel;
 use agora_economy::ports::ledger::{Ledger, LedgerFailure, ListingTerms, Payment, Pending};
-use agora_economy::{CallRecord, Distributor, HeldPayment, KeyRecord, OpenCall, PaymentRecord, PendingState};
+use agora_economy::{
+    CallRecord, CommitRecord, Distributor, HeldPayment, KeyRecord, OpenCall, PaymentRecord, PendingState,
+};
 use agora_shell::Failure;
 use agora_types::batch::Entry;
 use agora_types::eip712::Network;
 use agora_types::genesis::{Genesis, Parameters};
 use agora_types::key::StatementKey;
-use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, Code, Hash, ListingId};
+use agora_types::{Address, Amount, CallId, Canonical as _, ChannelId, Code, DatanetId, Hash, ListingId};
 
 use crate::control::{Account, Committed, Request, Service, SinglePayment};
 
@@ -105,6 +107,10 @@ impl Ledger for RemoteLedger {
     }
 
     fn claimed(&self, _: Address, _: Address) -> Pending<'_, Amount> {
+        unasked()
+    }
+
+    fn commitment(&self, _: DatanetId, _: Address, _: Hash) -> Pending<'_, Option<CommitRecord>> {
         unasked()
     }
 

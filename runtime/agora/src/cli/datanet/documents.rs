@@ -34,7 +34,10 @@ impl Document for DatanetView {
         writeln!(out, "  acts           {}", self.acts)?;
         match self.version {
             0 => writeln!(out, "  version        {}", style.faint("none yet")),
-            version => writeln!(out, "  version        {version}"),
+            version => {
+                writeln!(out, "  version        {version}")?;
+                self.statement.map_or(Ok(()), |statement| writeln!(out, "  statement      {statement}"))
+            }
         }
     }
 }
@@ -75,6 +78,8 @@ pub struct ItemList {
     pub datanet: DatanetId,
     /// As of which version; 0: the lists as they are now.
     pub version: u32,
+    /// SHA-256 of the signed version, where one was asked for.
+    pub statement: Option<Hash>,
     /// How all of them stand.
     pub counts: Counts,
     /// Some of them, in the order of the list.

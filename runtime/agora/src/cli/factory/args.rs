@@ -72,6 +72,9 @@ pub struct Train {
     /// Entries of a gradient's projection, a multiple of 8
     #[arg(long, default_value_t = 4_096)]
     pub dimension: u32,
+    /// Measure one call in this many for all of them, where calls are cheaper than measuring; at most 64
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub sample_one_in: u32,
     /// Only train; the adapter's contributors are then paid by declared weights
     #[arg(long)]
     pub no_index: bool,

@@ -40,6 +40,8 @@ pub struct TrainedDocument {
     /// Explained parts between which the contributors' pool is paid out, in parts of 2^32.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+    /// True when the running node serves it from now on; otherwise the next start does.
+    pub served: bool,
 }
 
 /// A part of 2^32 in per cent.
@@ -70,7 +72,11 @@ impl Document for TrainedDocument {
             }
             _ => writeln!(out, "  not measured: contributors are paid by declared weights")?,
         }
-        writeln!(out, "start the node again to serve it, then `agora model publish NAME --adapter {}`", self.name)
+        let next = format!("`agora model publish NAME --adapter {}`", text::plain(&self.name));
+        match self.served {
+            true => writeln!(out, "the node serves it now: offer it with {next}"),
+            false => writeln!(out, "the next start of the node takes it up, or `agora model load`; then {next}"),
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use agora_attribution::{AttributionSpec, Evidence, Paid, ReceiptFields};
 use agora_receipts::envelope::Enclosed;
-use agora_receipts::{Envelope, Receipt, Role};
+use agora_receipts::{Envelope, Receipt, Role, State};
 use agora_shell::{Failure, Outcome};
 use agora_types::merkle::empty_root;
-use agora_types::{Amount, Canonical, Code};
+use agora_types::{Amount, Canonical, Code, Hash};
 
 use crate::control::{Measured, Request, Service};
 
@@ -72,6 +72,12 @@ pub(super) fn fields(first: &Receipt, last: &Receipt) -> ReceiptFields {
         totals: said.totals.iter().map(|total| Paid { account: total.account, amount: total.amount }).collect(),
         pool: sum(first, Role::Contributors),
         paid: sum(last, Role::Earnings),
+        provisional: match last.state {
+            State::Final { index, leaf } => (index, leaf),
+            // It is none, and fits nothing.
+            State::Provisional => (u64::MAX, Hash::ZERO),
+        },
+        sampled: said.sampled.map(|sample| (sample.calls, sample.measured)),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use agora_attribution::{Evidence, Kind, WHOLE, level1};
 use agora_inference_api::{Request as Asked, Role as Speaker};
-use agora_receipts::{Envelope, Receipt, Role};
+use agora_receipts::{Envelope, Receipt, Role, State};
 use agora_shell::files::{self, Existing};
 use agora_shell::output::{Document, Style};
 use agora_shell::settings::ModelChoice;
@@ -111,6 +111,17 @@ pub struct MeasuredView {
     pub contributions: Vec<ContributionView>,
 }
 
+/// One answer was measured for several calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SampleView {
+    /// How many calls.
+    pub calls: u32,
+    /// Leaf hash of the measured answer's provisional receipt.
+    pub measured: Hash,
+    /// True when it is this one.
+    pub own: bool,
+}
+
 /// Whose data shaped an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Explained {
@@ -162,6 +173,9 @@ pub struct Explained {
     /// What was measured, where the evidence is here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<MeasuredView>,
+    /// Where one answer was measured for several calls, because measuring each would cost more than it is worth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<SampleView>,
     /// Why there is no more, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
@@ -224,6 +238,18 @@ impl Explained {
         Some(format!("not explained: {}, {} went to the commons", percent(part), text::amount(commons)))
     }
 
+    /// What is said where one answer was measured for several calls.
+    pub(super) fn sample(&self) -> Option<String> {
+        let SampleView { calls, measured, own } = self.sampled?;
+        Some(match own {
+            true => format!("this answer was measured for {calls} calls, which all pay by its shares"),
+            false => format!(
+                "one of {calls} calls was measured for all, and not this one: shares and copied words are those of the \
+                 answer with receipt {measured}"
+            ),
+        })
+    }
+
     /// What is said of each copied span where it cannot be shown in the text.
     pub(super) fn span_line(span: &SpanView) -> String {
         let last = u64::from(span.start) + u64::from(span.length);
@@ -263,6 +289,9 @@ impl Document for Explained {
             writeln!(out, "{} ({})", style.bold("contributors"), style.doubtful("declared, not measured"))?;
         } else if let Some(explained) = self.explained {
             writeln!(out, "explained: {} by what was measured (influence is an estimate)", percent(explained))?;
+        }
+        if let Some(sample) = self.sample() {
+            writeln!(out, "{sample}")?;
         }
         if let Some(evidence) = &self.evidence {
             let copied: u64 = evidence.spans.iter().map(|span| u64::from(span.length)).sum();
@@ -376,7 +405,10 @@ async fn of(
                     return Err(wrong(difference.to_string()));
                 }
                 explained.evidence = Some(view(&evidence, spec.is_some()));
-                locate(context, &mut explained, first.tokenizer_hash, service, model).await?;
+                // Copied words of another answer have no place in this one.
+                if explained.sampled.is_none_or(|sample| sample.own) {
+                    locate(context, &mut explained, first.tokenizer_hash, service, model).await?;
+                }
             }
             Err(failure) if matches!(failure.code, Code::ReceiptUnknown | Code::NodeNotRunning) => {
                 explained.missing = Some(format!("the evidence is with host {}: {}", explained.host, failure.what));
@@ -425,9 +457,17 @@ fn plain(envelope: &Envelope, first: &Receipt, last: Option<&Receipt>) -> Explai
         commons: final_of(Role::Commons),
         accounts: accounts.iter().map(|paid| PaidView { account: paid.account, amount: paid.amount }).collect(),
         evidence: None,
+        sampled: last.and_then(sampled),
         missing: (measured && last.is_none())
             .then(|| "there is no final receipt yet: the answer waits to be measured".to_owned()),
     }
+}
+
+/// Of which calls a final receipt has its shares.
+fn sampled(last: &Receipt) -> Option<SampleView> {
+    let sample = last.attribution.sampled?;
+    let own = matches!(last.state, State::Final { leaf, .. } if leaf == sample.measured);
+    Some(SampleView { calls: sample.calls, measured: sample.measured, own })
 }
 
 fn speaker(role: Speaker) -> &'static str {

@@ -56,7 +56,15 @@ pub(super) fn third_level(
     documents: &Documents,
     folders: &IndexFolders,
 ) -> Outcome<Judged> {
-    let Documents { spec, evidence, .. } = documents;
+    let Documents { spec, evidence, fields } = documents;
+    if let Some((_, drawn)) = evidence.sampled()
+        && drawn.index != fields.provisional.0
+    {
+        return Ok(Judged::cannot_tell(format!(
+            "one answer was measured for several calls, and not this one: recompute receipt {}",
+            drawn.index
+        )));
+    }
     let Some((request, response)) = disclosed(envelope) else {
         return Ok(Judged::cannot_tell("question and answer are not disclosed: have the buyer export with --disclose"));
     };

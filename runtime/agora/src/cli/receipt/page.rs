@@ -116,6 +116,9 @@ fn contributors(out: &mut String, explained: &Explained) {
             percent(explained)
         );
     }
+    if let Some(sample) = explained.sample() {
+        put!(out, "<p class=\"note\">{}.</p>", escaped(&capital(&sample)));
+    }
     if let Some(evidence) = &explained.evidence {
         let copied: u64 = evidence.spans.iter().map(|span| u64::from(span.length)).sum();
         put!(
@@ -263,6 +266,7 @@ mod tests {
                 spans: vec![SpanView { contribution: 1, start: 2, length: 8, match_length: 9, bytes }],
                 contributions: vec![one, two],
             }),
+            sampled: None,
             missing: None,
         }
     }

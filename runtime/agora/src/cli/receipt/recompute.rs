@@ -23,10 +23,9 @@ use super::enclosed::{Claim, Documents};
 use super::{read_envelope, read_file};
 use crate::cli::context::Context;
 use crate::cli::verify::{self, TrustFrom};
+use crate::node::ADAPTERS;
+use crate::node::adapters::{INDEX, earlier};
 
-/// Where a network keeps its node's adapters, and an adapter its index.
-const ADAPTERS: &str = "adapters";
-const INDEX: &str = "attribution";
 /// The files of an index that level 2 reads.
 const SPEC_FILE: &str = "spec.cbor";
 const TABLE_FILE: &str = "table.cbor";
@@ -301,22 +300,32 @@ impl IndexFolders {
             }
         }
     }
+
+    /// An adapter's folder with the earlier index of this spec, if it is there.
+    fn earlier(folder: &Path, spec: &Hash) -> Option<Self> {
+        let index = folder.join(earlier(spec));
+        index.is_dir().then(|| Self { adapter: folder.to_path_buf(), index })
+    }
 }
 
-/// The index that is named, or the one of this spec among the adapters of the network.
+/// The index that is named, or the one of this spec among the adapters of the network; an adapter's earlier ones among
+/// them.
 fn find_index(context: &Context, wanted: &Wanted, spec: &AttributionSpec) -> Outcome<Option<IndexFolders>> {
+    let hash = spec.hash();
     if let Some(folder) = &wanted.index {
-        return Ok(Some(IndexFolders::at(folder)));
+        return Ok(Some(IndexFolders::earlier(folder, &hash).unwrap_or_else(|| IndexFolders::at(folder))));
     }
     let folder = context.paths.network(context.network()).join(ADAPTERS);
     let Ok(entries) = std::fs::read_dir(&folder) else { return Ok(None) };
     let bytes = spec.to_bytes();
     for entry in entries.take(ADAPTERS_MAX) {
-        let found = IndexFolders::at(&entry.map_err(Failure::io(&folder))?.path());
-        let path = found.index.join(SPEC_FILE);
-        let Ok(file) = files::open(&path) else { continue };
-        if files::read_bounded(file, &path, AttributionSpec::SIZE_MAX)?.is_some_and(|known| known == bytes) {
-            return Ok(Some(found));
+        let place = entry.map_err(Failure::io(&folder))?.path();
+        for found in IndexFolders::earlier(&place, &hash).into_iter().chain([IndexFolders::at(&place)]) {
+            let path = found.index.join(SPEC_FILE);
+            let Ok(file) = files::open(&path) else { continue };
+            if files::read_bounded(file, &path, AttributionSpec::SIZE_MAX)?.is_some_and(|known| known == bytes) {
+                return Ok(Some(found));
+            }
         }
     }
     Ok(None)

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use super::gaming::Gaming;
 use super::lds::Lds;
 use super::statistics::Interval;
 
@@ -19,6 +20,7 @@ pub(super) struct Report {
     pub(super) detection: Option<Value>,
     pub(super) lds: Option<Lds>,
     pub(super) reference: Option<Value>,
+    pub(super) gaming: Option<Gaming>,
     pub(super) cost: Option<Value>,
     pub(super) training: Vec<Step>,
 }
@@ -57,6 +59,7 @@ fn rows(value: &Value) -> &[Value] {
 impl Report {
     fn goals(&self) -> Vec<(String, bool)> {
         let mut goals = self.lds.as_ref().map(Lds::goals).unwrap_or_default();
+        goals.extend(self.gaming.iter().flat_map(Gaming::goals));
         if let Some(cost) = &self.cost {
             for scan in rows(&cost["scans"]).iter().filter(|scan| scan["rows"] == 100_000) {
                 for (what, of) in [("alone", "alone"), ("of eight at once", "together")] {
@@ -101,7 +104,7 @@ impl Report {
         let step = |step: &Step| json!({ "judged": step.judged, "peer": step.who, "ours_and_peer_s": step.pairs });
         json!({
             "threads": self.threads, "detection": self.detection, "lds": self.lds.as_ref().map(Lds::document),
-            "reference": self.reference, "cost": self.cost,
+            "reference": self.reference, "gaming": self.gaming.as_ref().map(Gaming::document), "cost": self.cost,
             "training": self.training.iter().map(step).collect::<Vec<_>>(), "goals": goals,
         })
     }
@@ -248,6 +251,9 @@ impl fmt::Display for Report {
         }
         if let Some(lds) = &self.lds {
             self.write_lds(f, lds)?;
+        }
+        if let Some(gaming) = &self.gaming {
+            write!(f, "{gaming}")?;
         }
         if let Some(cost) = &self.cost {
             self.write_cost(f, cost)?;
