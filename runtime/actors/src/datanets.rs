@@ -106,6 +106,17 @@ pub struct Opened {
     pub signed: Option<Signed<DatanetVersion>>,
 }
 
+/// A contribution without its data.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// Its place in the list.
+    pub place: u32,
+    /// The row itself.
+    pub contribution: Contribution,
+    /// What its contributor says of the whole batch.
+    pub submission: Signed<Submission>,
+}
+
 /// A contribution with everything that is known of it.
 #[derive(Debug, Clone)]
 pub struct Listed {
@@ -424,6 +435,20 @@ impl Keeper {
         };
         let signed = self.submission(id, seq)?.ok_or_else(unknown)?;
         Ok((*signed.key(), signed.payload().contributor))
+    }
+
+    /// What stands at an item's place among all commitments, with its place in the list; `None` where nothing was revealed.
+    ///
+    /// # Errors
+    /// Faults.
+    pub fn at(&self, id: &DatanetId, position: Position) -> Result<Option<Placed>, CallError> {
+        let key = Rows::key(PLACE, id, &[&position.seq.to_be_bytes(), &position.index.to_be_bytes()]);
+        let Some(bytes) = self.rows.get(key)? else { return Ok(None) };
+        let place = <[u8; 4]>::try_from(bytes).map_err(|_| damaged("a place"))?;
+        let contribution = self.rows.read::<Contribution>(Rows::key(CONTRIBUTION, id, &[&place]))?;
+        let contribution = contribution.ok_or_else(|| damaged("a contribution is missing"))?;
+        let submission = self.submission(id, position.seq)?.ok_or_else(|| damaged("a submission is missing"))?;
+        Ok(Some(Placed { place: u32::from_be_bytes(place), contribution, submission }))
     }
 
     fn submission(&self, id: &DatanetId, seq: u64) -> Result<Option<Signed<Submission>>, CallError> {

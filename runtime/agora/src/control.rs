@@ -27,8 +27,8 @@ pub use answer::{
     SinglePayment, Status, Stopping,
 };
 pub use datanet::{
-    ActTaken, CharterView, Contributed, DatanetAsk, DatanetView, Datanets, ItemPage, ItemRow, ItemView, RevealedItem,
-    VersionDraft,
+    ActTaken, CharterView, Contributed, DatanetAsk, DatanetView, Datanets, ItemName, ItemPage, ItemRow, ItemView,
+    Names, RevealedItem, VersionDraft,
 };
 pub use request::Request;
 

@@ -79,6 +79,37 @@ pub struct Parameters {
     /// A state root is computed every this many batches.
     #[n(7)]
     pub state_root_interval: u32,
+    /// How near a recomputed attribution must come; absent: [`Tolerance::default`].
+    #[n(8)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<Tolerance>,
+}
+
+/// How near an attribution must come that is measured again from question and answer: floating point differs between
+/// machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Tolerance {
+    /// Least cosine of the two query vectors, parts of 2^30.
+    #[n(0)]
+    pub cosine_min: u64,
+    /// Largest difference of a share, and of the explained part, parts of 2^32.
+    #[n(1)]
+    pub share_max: u64,
+}
+
+impl Default for Tolerance {
+    /// 0.999, and 1 %.
+    fn default() -> Self {
+        Self { cosine_min: (1 << 30) / 1_000 * 999, share_max: (1 << 32) / 100 }
+    }
+}
+
+impl Parameters {
+    /// How near a recomputed attribution must come.
+    pub fn tolerance(&self) -> Tolerance {
+        self.tolerance.unwrap_or_default()
+    }
 }
 
 impl Default for Parameters {
@@ -92,6 +123,7 @@ impl Default for Parameters {
             suspense_s: 3_600,
             deposit_min: Amount::from_atoms(1_000_000_000),
             state_root_interval: 1_024,
+            tolerance: None,
         }
     }
 }
@@ -191,6 +223,9 @@ impl Genesis {
         rule((1..=3_600).contains(&p.authorization_window_s), "the authorization window is 1 to 3,600 seconds")?;
         rule((1..=2_592_000).contains(&p.suspense_s), "the suspense deadline is 1 second to 30 days")?;
         rule(p.state_root_interval > 0, "the state root interval is above zero")?;
+        let near = p.tolerance();
+        rule(near.cosine_min <= 1 << 30, "a cosine is at most 2^30 parts")?;
+        rule(near.share_max <= 1 << 32, "a share is at most 2^32 parts")?;
         rule(p.gas_price <= CAP && p.deposit_min <= CAP, "prices and minima are at most the cap")?;
         rule(self.allocations.len() <= ALLOCATIONS_MAX, "there are at most 1,024 allocations")?;
         rule(self.allocations.iter().all(|a| !a.amount.is_zero()), "an allocation is above zero")?;

@@ -149,6 +149,7 @@ impl Demo<'_> {
                     let who = givers.iter().find(|giver| giver.account == *account).map_or("?", |giver| giver.name);
                     println!("  {who:4} {:5.1} % of what contributors got", share(*amount, asked.sum()));
                 }
+                println!("  nearest: contribution {}", asked.nearest);
                 println!("  explained {:.1} % of the answer (an estimate)", per_cent(asked.explained));
                 let alone = ["factory", "ask", ADAPTER, question, "--without-adapter"];
                 let alone = self.json(&node, &alone)?;
@@ -215,7 +216,11 @@ impl Demo<'_> {
             if let Some(part) = explained["explained"].as_u64() {
                 let paid = explained["accounts"].as_array().context("accounts")?.iter();
                 let paid = paid.map(|one| Ok((text(&one["account"])?, atoms(&one["amount"])?)));
-                return Ok(Asked { answer, explained: part, paid: paid.collect::<anyhow::Result<_>>()? });
+                let paid = paid.collect::<anyhow::Result<_>>()?;
+                let nearest = &explained["evidence"]["contributions"][0]["from"];
+                let nearest =
+                    format!("{}/{} of {}", text(&nearest["name"])?, nearest["place"], text(&nearest["title"])?);
+                return Ok(Asked { answer, explained: part, paid, nearest });
             }
             if begun.elapsed() > PATIENCE {
                 bail!("call {call} has no final receipt: {explained}");
@@ -236,6 +241,8 @@ struct Asked {
     answer: String,
     explained: u64,
     paid: Vec<(String, u128)>,
+    /// The contribution with the largest share, as its datanet calls it.
+    nearest: String,
 }
 
 impl Asked {

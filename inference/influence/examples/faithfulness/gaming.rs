@@ -37,8 +37,6 @@ use crate::retrain::{adapters, settings};
 use attacks::{Market, People};
 use results::{Results, Seen};
 
-/// Most tokens of a batch, and so of a lesson.
-const BATCH_TOKENS: u32 = 256;
 /// Tokens of an answer, and most answers of the adapter for calibration: those of `agora factory train`.
 const TOKENS: u64 = 48;
 const OWN_MAX: usize = 24;
@@ -77,6 +75,8 @@ pub(crate) struct Ask {
     /// Lessons of each of the three.
     lessons: usize,
     epochs: u32,
+    /// Most tokens of a batch, and so of a lesson.
+    batch_tokens: u32,
     rate: f64,
     seed: u64,
     /// Leave out the attacks that choose by a model, and most others.
@@ -93,13 +93,14 @@ pub(crate) fn run(ask: &Ask) -> Result<Value, Failure> {
     for market in people.plain().iter().filter(|market| !ask.small || FEW.contains(&market.name)) {
         seen.push(stage.seen(market)?);
     }
-    let mut bridge = Value::Null;
+    let (mut bridge, mut nearness) = (Value::Null, Value::Null);
     if !ask.small {
         let public = stage.ready(&people.honest())?;
         for market in stage.chosen(&people, &public)? {
             seen.push(stage.seen(&market)?);
         }
         bridge = stage.bridge(&people, &public)?;
+        nearness = stage.nearness(&people, &public)?;
     }
     let parts = stage.parts();
     let times = |amount: Amount| Amount::from_atoms(amount.atoms() * ask.lessons as u128);
@@ -108,7 +109,7 @@ pub(crate) fn run(ask: &Ask) -> Result<Value, Failure> {
         "questions": stage.questions.len(), "charge": CHARGE, "pool": parts.pool,
         // The attacker asks for its own data once each, as an account of its own; then also as model owner and host.
         "self_dealing": { "paid": times(CHARGE), "back": seen[0].attacker_own, "beside": times(parts.beside) },
-        "bridge": bridge, "markets": seen,
+        "bridge": bridge, "nearness": nearness, "markets": seen,
     }))
 }
 
@@ -175,7 +176,7 @@ impl<'a> Stage<'a> {
     }
 
     fn how(&self, seed: u64) -> agora_factory::Settings {
-        settings(self.ask.rate, self.ask.epochs, BATCH_TOKENS, seed)
+        settings(self.ask.rate, self.ask.epochs, self.ask.batch_tokens, seed)
     }
 
     fn parts(&self) -> Parts {
@@ -189,7 +190,7 @@ impl<'a> Stage<'a> {
     }
 
     fn tokens_max(&self) -> usize {
-        self.bench.weights().shape().context.min(BATCH_TOKENS as usize)
+        self.bench.weights().shape().context.min(self.ask.batch_tokens as usize)
     }
 
     fn rows(&self, market: &Market) -> Result<(Version, Vec<Example>), Failure> {

@@ -72,9 +72,9 @@ fn hash(text: &str) -> Vec<u8> {
     Hash::sha256(text).as_bytes().to_vec()
 }
 
-/// The name of its keys in the ring.
+/// The name of its keys in the ring: none that an agent can have, since those begin with a letter.
 fn ring_name(name: &str) -> String {
-    format!("api-{name}")
+    format!("0-{name}")
 }
 
 impl ApiKeys {

@@ -50,6 +50,13 @@ pub enum DatanetAsk {
         /// The signed `agora/entry/v1` with its `RegisterDatanet`.
         entry: String,
     },
+    /// What contributions are called, by their places among all commitments, without their data: [`Names`].
+    Names {
+        /// Which datanet.
+        id: DatanetId,
+        /// Number of the commitment and place in it; at most 4,096.
+        positions: Vec<(u64, u32)>,
+    },
     /// Contributions with their data: [`ItemPage`].
     Items {
         /// Which datanet.
@@ -168,6 +175,24 @@ pub struct ItemRow {
     pub standing: Standing,
     /// An `agora/reveal/v1`.
     pub reveal: String,
+}
+
+/// What a contribution is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemName {
+    /// Leaf hash: what receipts name.
+    pub contribution: Hash,
+    /// Its place in the list.
+    pub place: u32,
+    /// The title of the batch that it came with.
+    pub title: String,
+}
+
+/// What contributions are called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// In the order of the question, without those that are not there.
+    pub items: Vec<ItemName>,
 }
 
 /// Some of a datanet's contributions.

@@ -5,20 +5,24 @@ use std::sync::Arc;
 use agora_actors::CallError;
 use agora_actors::clock::Clock as _;
 use agora_actors::datanets::{Keeper, Kept, Listed, Next, Revealed};
-use agora_datanets::{Act, Reveal};
+use agora_datanets::{Act, Position, Reveal};
 use agora_shell::{Failure, Outcome};
 use agora_types::batch::Entry;
+use agora_types::merkle::leaf_hash;
 use agora_types::{Canonical, Code, Signed};
 use serde_json::Value;
 
 use super::System;
 use super::network::refused;
 use crate::control::{
-    ActTaken, CharterView, Contributed, DatanetAsk, DatanetView, Datanets, ItemPage, ItemRow, VersionDraft,
+    ActTaken, CharterView, Contributed, DatanetAsk, DatanetView, Datanets, ItemName, ItemPage, ItemRow, Names,
+    VersionDraft,
 };
 
 /// Rows of one page.
 const PAGE_MAX: u32 = 256;
+/// Names of one answer.
+const NAMES_MAX: usize = 4_096;
 /// Bytes of data of one page.
 const PAGE_BYTES_MAX: usize = 8 << 20;
 
@@ -63,6 +67,17 @@ fn respond(keeper: &Keeper, ask: DatanetAsk) -> Outcome<Value> {
             let version = signed(&version)?;
             keeper.publish(&version, &record::<Entry>(&entry)?).map_err(refused)?;
             json(keeper.get(&version.payload().terms.id()), |kept| view(&kept))
+        }
+        DatanetAsk::Names { id, positions } => {
+            let named = positions.into_iter().take(NAMES_MAX).filter_map(|(seq, index)| {
+                let found = keeper.at(&id, Position { seq, index }).transpose()?;
+                Some(found.map(|found| ItemName {
+                    contribution: leaf_hash(&found.contribution.to_bytes()),
+                    place: found.place,
+                    title: found.submission.payload().title.clone(),
+                }))
+            });
+            json(named.collect(), |items| Names { items })
         }
         DatanetAsk::Items { id, version, included, from, limit } => {
             let opened = keeper.open(&id, version).map_err(refused)?;

@@ -38,7 +38,8 @@ impl Inner {
         }
         let key = |name: &str| self.store.wallet_or_new(name, &self.passphrase, self.cost);
         let account = key(&format!("agent-{agent}"))?;
-        let session = key(&format!("agent-{agent}-session"))?;
+        // Words before the name keep them apart: an agent may be called `x-session`.
+        let session = key(&format!("session-{agent}"))?;
         let payer = Payer { account: Arc::new(account), session: Arc::new(session) };
         opened.insert(agent.to_owned(), payer.clone());
         Ok(payer)
@@ -59,7 +60,7 @@ impl Inner {
 
 impl KeyRing for Ring {
     fn receipt_key<'a>(&'a self, agent: &'a str) -> Pending<'a, Arc<StatementSigner>> {
-        let (inner, name) = (Arc::clone(&self.0), format!("agent-{agent}-receipt"));
+        let (inner, name) = (Arc::clone(&self.0), format!("receipt-{agent}"));
         Box::pin(async move {
             let opened = tokio::task::spawn_blocking(move || inner.receipt_key(&name)).await;
             let opened = opened.unwrap_or_else(|error| {

@@ -166,7 +166,7 @@ pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<()> {
         let data = root.join("runtime/xtask/data/attribution");
         let ask = json!({
             "do": "gaming", "data": data, "lessons": choice.size(choice.lessons, 4, 3), "small": choice.small,
-            "epochs": choice.size(None, 7, 4), "rate": 2e-3, "seed": choice.seed,
+            "epochs": choice.size(None, 8, 4), "batch_tokens": 160, "rate": 2e-3, "seed": choice.seed,
         });
         report.gaming = Some(Gaming::of(place.ask(choice, ask)?)?);
     }

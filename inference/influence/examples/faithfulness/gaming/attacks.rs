@@ -244,6 +244,15 @@ impl People {
         all
     }
 
+    /// The victim's and one's own lessons, each with itself touched, and each with itself reworded.
+    pub(super) fn again_in_other_words(&self) -> (Vec<(Lesson, Lesson)>, Vec<(Lesson, Lesson)>) {
+        let mut random = SplitMix64(self.seed);
+        let both = || [ADA, MAL].into_iter().zip(&self.reworded);
+        let each = || both().flat_map(|(who, reworded)| self.lessons[who].iter().zip(reworded));
+        let touched = each().map(|(lesson, _)| (lesson.clone(), touched(lesson, &mut random))).collect();
+        (touched, each().map(|(lesson, other)| (lesson.clone(), other.clone())).collect())
+    }
+
     /// Lessons between one's own first and the victim's first, a word or two further each: by which two clusters could be made
     /// one. The first commitment owns it, so the attacker's own must be the older one.
     pub(super) fn bridge(&self, steps: usize) -> Vec<Gift> {

@@ -92,6 +92,21 @@ impl Stage<'_> {
         }))
     }
 
+    /// Cosines of rows in thousandths: of lessons with themselves touched, with themselves reworded, and with others of the same
+    /// person.
+    pub(super) fn nearness(&mut self, people: &People, public: &Ready) -> Result<Value, Failure> {
+        let mut milli = |pairs: Vec<(Lesson, Lesson)>| -> Result<Vec<f64>, Failure> {
+            let mut cosines = Vec::new();
+            for (one, other) in pairs {
+                cosines.push((near(&self.row(&one, public)?, &self.row(&other, public)?) * 1_000.0).round());
+            }
+            Ok(cosines)
+        };
+        let (touched, reworded) = people.again_in_other_words();
+        let own = people.lessons.iter().flat_map(|own| own.windows(2).map(|pair| (pair[0].clone(), pair[1].clone())));
+        Ok(json!({ "touched": milli(touched)?, "reworded": milli(reworded)?, "same_person": milli(own.collect())? }))
+    }
+
     /// A lesson's row by the public adapter.
     fn row(&mut self, lesson: &Lesson, public: &Ready) -> Result<Vector, Failure> {
         let asked = lesson.asked(self.bench.weights(), self.tokens_max())?;

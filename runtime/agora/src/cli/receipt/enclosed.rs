@@ -15,6 +15,8 @@ pub(super) struct Documents {
     pub(super) spec: AttributionSpec,
     pub(super) evidence: Evidence,
     pub(super) fields: ReceiptFields,
+    /// Chain id of the network that the receipts are of.
+    pub(super) network: u64,
 }
 
 /// What there is to be recomputed.
@@ -46,7 +48,8 @@ impl Claim {
         let evidence = read::<Evidence>(enclosed.evidence_bytes(), Code::AttributionEvidence);
         match (spec, evidence) {
             (Ok(spec), Ok(evidence)) => {
-                Self::Measured(Box::new(Documents { spec, evidence, fields: fields(first, last) }))
+                let (fields, network) = (fields(first, last), first.network);
+                Self::Measured(Box::new(Documents { spec, evidence, fields, network }))
             }
             (Err((code, what)), _) | (_, Err((code, what))) => Self::Malformed(code, what),
         }

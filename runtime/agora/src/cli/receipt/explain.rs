@@ -23,8 +23,11 @@ use super::{Named, fetch, level3, page, read_envelope, read_file};
 use crate::cli::connect;
 use crate::cli::context::Context;
 use crate::cli::documents::safe_lines;
-use crate::control::{Passages, Request, Service};
+use crate::control::{DatanetAsk, DatanetView, Names, Passages, Request, Service};
 use crate::node::passages::passages;
+
+/// Characters of a title in a table.
+const TITLE_MAX: usize = 32;
 
 /// One turn of what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -60,6 +63,19 @@ pub struct SpanView {
     pub bytes: Option<Bytes>,
 }
 
+/// Where a contribution is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Origin {
+    /// The datanet.
+    pub datanet: DatanetId,
+    /// Its name.
+    pub name: String,
+    /// The contribution's place in the list: `agora datanet items NAME --skip PLACE --limit 1` shows it.
+    pub place: u32,
+    /// The title of the batch that it came with.
+    pub title: String,
+}
+
 /// A contribution that shaped the answer. Parts are parts of 2^32.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ContributionView {
@@ -67,6 +83,9 @@ pub struct ContributionView {
     pub number: usize,
     /// Its leaf hash in its datanet.
     pub contribution: Hash,
+    /// Where it is kept, and what it is called there; absent where its datanet's keeper was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Origin>,
     /// Who is paid.
     pub account: Address,
     /// How it helps.
@@ -88,6 +107,19 @@ pub struct PaidView {
     pub account: Address,
     /// How much.
     pub amount: Amount,
+}
+
+impl ContributionView {
+    /// What people call it: datanet, place and title, or else the first digits of its hash.
+    pub(super) fn called(&self) -> String {
+        match &self.from {
+            Some(Origin { name, place, title, .. }) => {
+                let cut = if title.chars().count() > TITLE_MAX { "…" } else { "" };
+                format!("{name}/{place} {}{cut}", title.chars().take(TITLE_MAX).collect::<String>())
+            }
+            None => short(&self.contribution),
+        }
+    }
 }
 
 /// What was measured.
@@ -303,7 +335,7 @@ impl Document for Explained {
             let row = |one: &ContributionView| {
                 [
                     one.number.to_string(),
-                    short(&one.contribution),
+                    one.called(),
                     one.account.to_string(),
                     kind(one.kind).to_owned(),
                     percent(one.influence),
@@ -405,6 +437,9 @@ async fn of(
                     return Err(wrong(difference.to_string()));
                 }
                 explained.evidence = Some(view(&evidence, spec.is_some()));
+                if let (Some(service), Some(view)) = (service, &mut explained.evidence) {
+                    name(service, &explained.datanets, &evidence, view).await;
+                }
                 // Copied words of another answer have no place in this one.
                 if explained.sampled.is_none_or(|sample| sample.own) {
                     locate(context, &mut explained, first.tokenizer_hash, service, model).await?;
@@ -480,13 +515,14 @@ fn speaker(role: Speaker) -> &'static str {
 
 /// The evidence for people: contributions in order of their shares, with numbers that the spans refer to.
 ///
-/// A contribution is told by its leaf hash. Titles are the datanets' business, and would be joined here.
+/// A contribution is told by its leaf hash; its name is joined by [`name`].
 fn view(evidence: &Evidence, recomputed: bool) -> MeasuredView {
     let mut entries: Vec<_> = evidence.entries.iter().collect();
     entries.sort_by_key(|entry| (std::cmp::Reverse(entry.share), entry.cluster));
     let contributions = (1..).zip(&entries).map(|(number, entry)| ContributionView {
         number,
         contribution: entry.contribution,
+        from: None,
         account: entry.account,
         kind: entry.kind,
         influence: entry.influence,
@@ -508,6 +544,25 @@ fn view(evidence: &Evidence, recomputed: bool) -> MeasuredView {
         grade: evidence.summary.grade,
         spans: evidence.spans.iter().filter_map(span).collect(),
         contributions: contributions.collect(),
+    }
+}
+
+/// Says where contributions are kept, as far as the node keeps their datanets. Names are a help, not evidence: who does not
+/// answer is passed over.
+async fn name(service: &dyn Service, datanets: &[DatanetId], evidence: &Evidence, view: &mut MeasuredView) {
+    let positions = || evidence.entries.iter().map(|entry| (entry.cluster.seq, entry.cluster.index)).collect();
+    for id in datanets {
+        let asked = [DatanetAsk::Show { id: *id }, DatanetAsk::Names { id: *id, positions: positions() }];
+        let [net, names] = asked.map(|ask| Request::Datanet { ask });
+        let Ok(net) = service.call::<DatanetView>(net).await else { continue };
+        let Ok(names) = service.call::<Names>(names).await else { continue };
+        for one in names.items {
+            let of = |view: &&mut ContributionView| view.contribution == one.contribution;
+            if let Some(view) = view.contributions.iter_mut().find(of) {
+                let (name, place, title) = (net.name.clone(), one.place, one.title);
+                view.from = Some(Origin { datanet: *id, name, place, title });
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use agora_attribution::{Evidence, ONE, Position, Span, Vector, WHOLE, cosine};
+use agora_attribution::{Evidence, ONE, Position, Span, Vector, cosine};
 use agora_influence::{Adapter, Index, InfluenceError, Workbench, tokens_of};
 use agora_openlora::weights::Weights;
 use agora_openlora::{Loading, OpenLora, Settings as EngineSettings};
@@ -12,15 +12,18 @@ use agora_shell::fetch::{self, State};
 use agora_shell::settings::ModelChoice;
 use agora_shell::{Failure, Outcome};
 use agora_types::Hash;
+use agora_types::genesis::Tolerance;
 
 use super::enclosed::Documents;
+use super::explain::percent;
 use super::recompute::{IndexFolders, Judged, Nearness, Wanted, disclosed};
 use crate::cli::context::Context;
 
-/// Least cosine of the two query vectors, parts of 2^30: 0.999.
-const COSINE_MIN: i64 = ONE / 1_000 * 999;
-/// Largest difference of a share, and of the explained part, parts of 2^32: 1 %.
-const SHARE_DIFFERENCE_MAX: u64 = WHOLE / 100;
+/// What the network's parameters allow; who has no genesis of it holds it to the usual.
+fn tolerance(context: &Context, network: u64) -> Tolerance {
+    let own = context.genesis().ok().filter(|genesis| genesis.chain_id == network);
+    own.map_or_else(Tolerance::default, |genesis| genesis.parameters.tolerance())
+}
 
 /// The file of a model that is here, with the hash that it must have; `None` for one that is not.
 fn place(context: &Context, choice: &ModelChoice) -> Outcome<Option<(PathBuf, Option<Hash>)>> {
@@ -56,7 +59,7 @@ pub(super) fn third_level(
     documents: &Documents,
     folders: &IndexFolders,
 ) -> Outcome<Judged> {
-    let Documents { spec, evidence, fields } = documents;
+    let Documents { spec, evidence, fields, .. } = documents;
     if let Some((_, drawn)) = evidence.sampled()
         && drawn.index != fields.provisional.0
     {
@@ -100,14 +103,14 @@ pub(super) fn third_level(
         index.attribute(&public, &mut bench, &asked, evidence.pool).map(Some)
     };
     Ok(match measure() {
-        Ok(Some(computed)) => compare(evidence, &computed),
+        Ok(Some(computed)) => compare(evidence, &computed, tolerance(context, documents.network)),
         Ok(None) => Judged::cannot_tell(format!("the index at {} is of another spec", folders.index.display())),
         Err(error) => Judged::cannot_tell(format!("the answer cannot be measured here: {error}")),
     })
 }
 
 /// Tokens and spans are the same; vector, shares and the explained part are near.
-fn compare(stated: &Evidence, computed: &Evidence) -> Judged {
+fn compare(stated: &Evidence, computed: &Evidence, allowed: Tolerance) -> Judged {
     let (mine, theirs) = (&computed.summary, &stated.summary);
     if theirs.output_tokens != mine.output_tokens {
         let (stated, computed) = (theirs.output_tokens.to_string(), mine.output_tokens.to_string());
@@ -133,14 +136,16 @@ fn compare(stated: &Evidence, computed: &Evidence) -> Judged {
         explained: theirs.explained.abs_diff(mine.explained),
     };
     let outcome = match (nearness, largest) {
-        (Nearness { cosine: Some(cosine), .. }, _) if cosine < COSINE_MIN => {
-            let wanted = format!("a cosine of at least {COSINE_MIN} parts of 2^30");
+        (Nearness { cosine: Some(cosine), .. }, _)
+            if u64::try_from(cosine).is_ok_and(|cosine| cosine < allowed.cosine_min) || cosine < 0 =>
+        {
+            let wanted = format!("a cosine of at least {} parts of 2^30", allowed.cosine_min);
             Judged::differs("the query vector", None, wanted, cosine.to_string())
         }
-        (Nearness { explained, .. }, _) if explained > SHARE_DIFFERENCE_MAX => {
+        (Nearness { explained, .. }, _) if explained > allowed.share_max => {
             Judged::differs("the explained part", None, theirs.explained.to_string(), mine.explained.to_string())
         }
-        (Nearness { share, .. }, Some((cluster, (stated, computed)))) if share > SHARE_DIFFERENCE_MAX => {
+        (Nearness { share, .. }, Some((cluster, (stated, computed)))) if share > allowed.share_max => {
             let place = format!("the share of cluster {}.{}.{}", cluster.seq, cluster.index, cluster.item);
             Judged::differs(&place, None, stated.to_string(), computed.to_string())
         }
@@ -152,7 +157,10 @@ fn compare(stated: &Evidence, computed: &Evidence) -> Judged {
                 }
                 None => "shares and spans (the query vector is withheld)".to_owned(),
             };
-            Judged::agrees(format!("model, question and answer give {vector}, the same spans, and shares within 1 %"))
+            let near = percent(allowed.share_max);
+            Judged::agrees(format!(
+                "model, question and answer give {vector}, the same spans, and shares within {near}"
+            ))
         }
     };
     outcome.near(nearness)

@@ -172,7 +172,7 @@ fn row(out: &mut String, one: &ContributionView) {
     };
     let cells = [
         ("No.", one.number.to_string()),
-        ("Contribution", format!("<code title=\"{}\">{}</code>", one.contribution, short(&one.contribution))),
+        ("Contribution", format!("<span title=\"{}\">{}</span>", one.contribution, escaped(&one.called()))),
         ("Contributor", format!("<code>{}</code>", one.account)),
         ("Kind", kind(one.kind).to_owned()),
         ("Influence", percent(one.influence)),
@@ -223,6 +223,7 @@ mod tests {
         let one = ContributionView {
             number: 1,
             contribution: Hash::sha256("notes"),
+            from: None,
             account: Address::system("ada"),
             kind: Kind::Source,
             influence: WHOLE / 2,

@@ -275,7 +275,7 @@ fn first_level(refused: Option<Failure>, claim: &Claim) -> Judged {
         Claim::Missing(why) => Judged::cannot_tell(format!("the receipts verify, and no more can be told: {why}")),
         Claim::Malformed(code, what) => Judged::refused(*code, format!("the enclosed documents: {what}")),
         Claim::Measured(documents) => {
-            let Documents { spec, evidence, fields } = documents.as_ref();
+            let Documents { spec, evidence, fields, .. } = documents.as_ref();
             let good = "signatures, inclusion and sums; shares, payouts and roots follow from spec and evidence";
             Judged::of(level1(spec, evidence, fields), good)
         }
