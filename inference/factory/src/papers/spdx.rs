@@ -37,7 +37,7 @@ pub(super) fn document(about: &About, manifest: &Manifest, summary: (&str, &str)
     let data_licence = paper.licence(Some("CC0-1.0"));
     let creation = json!({
         "specVersion": "3.0.1",
-        "created": words::iso(about.time),
+        "created": about.time.iso(),
         "createdBy": [maker],
         "createdUsing": [tool],
         "comment": "Written from the training's manifest; nobody has reviewed it.",
@@ -117,8 +117,8 @@ impl Paper<'_> {
             "name": about.name,
             "description": (!about.description.is_empty()).then_some(&about.description),
             "suppliedBy": maker,
-            "builtTime": words::iso(about.time),
-            "releaseTime": words::iso(about.time),
+            "builtTime": about.time.iso(),
+            "releaseTime": about.time.iso(),
             "verifiedUsing": other_hash(manifest.adapter_hash, comment),
             "externalIdentifier": identifier(format!("agora:adapter:{}", manifest.adapter_hash)),
             "software_packageVersion": about.version,
@@ -198,7 +198,7 @@ impl Paper<'_> {
             properties["suppliedBy"] = json!(self.graph.add("Agent", "base-maker", json!({"name": maker})));
         }
         if let Some(time) = notes.released {
-            properties["releaseTime"] = json!(words::iso(time));
+            properties["releaseTime"] = json!(time.iso());
         }
         let known = notes.maker.is_some() && notes.released.is_some();
         let kind = if known { "ai_AIPackage" } else { "software_Package" };
@@ -273,8 +273,8 @@ fn dataset(on: &TrainedOn, mut properties: Value) -> Value {
         "summary": terms.title,
         "description": (!terms.description.is_empty()).then_some(&terms.description),
         "comment": format!("{} in: {}; {}.", words::many(on.included, "contribution"), kinds.join(", "), licences.join(", ")),
-        "builtTime": words::iso(on.time),
-        "releaseTime": words::iso(on.time),
+        "builtTime": on.time.iso(),
+        "releaseTime": on.time.iso(),
         "software_packageVersion": on.version.to_string(),
         "software_primaryPurpose": "data",
         "software_downloadLocation": on.page.as_deref().unwrap_or(NO_ASSERTION),

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use agora_receipts::receipt::DatanetRef;
-use agora_types::Canonical as _;
+use agora_types::{Canonical as _, Timestamp};
 
-use super::words::{self, NOT_KNOWN, day, many, plain};
+use super::words::{self, NOT_KNOWN, many, plain};
 use super::{About, Answer, TrainedOn};
 use crate::Manifest;
 
@@ -48,7 +48,7 @@ fn head(about: &About, manifest: &Manifest) -> String {
             Some(page) => format!("see its own summary: <{page}>"),
             None => "see its own summary; where it is found is not known".to_owned(),
         },
-        date = day(about.time),
+        date = about.time.day(),
     )
 }
 
@@ -76,7 +76,7 @@ fn identification(about: &About, manifest: &Manifest) -> String {
         base_hash = manifest.base.hash,
         base_maker = or_not(&base.maker),
         base_licence = or_not(&base.licence),
-        placed = about.placed.map_or(NOT_KNOWN.to_owned(), day),
+        placed = about.placed.map_or(NOT_KNOWN.to_owned(), Timestamp::day),
     )
 }
 
@@ -103,7 +103,7 @@ fn data(manifest: &Manifest, known: &[&TrainedOn]) -> String {
         epochs = many(u64::from(manifest.settings.epochs), "time"),
         kinds = kinds(known),
         titles = if titles.is_empty() { NOT_KNOWN.to_owned() } else { titles.join("; ") },
-        latest = latest.map_or(NOT_KNOWN.to_owned(), day),
+        latest = latest.map_or(NOT_KNOWN.to_owned(), Timestamp::day),
         held = match manifest.counts.held_out {
             0 => "nothing is held out".to_owned(),
             1 => "1 more example is held out to measure the loss".to_owned(),
@@ -232,7 +232,7 @@ fn told(answer: Option<&Answer>, ours: Option<&str>) -> (&'static str, String) {
 fn described(on: &TrainedOn) -> String {
     let terms = &on.terms;
     let licences: Vec<String> = on.licences.iter().map(|(id, count)| format!("{count} under {}", plain(id))).collect();
-    let mut entry = format!("  - {}, version {} of {}\n", plain(&terms.title), on.version, day(on.time));
+    let mut entry = format!("  - {}, version {} of {}\n", plain(&terms.title), on.version, on.time.day());
     let mut say = |name: &str, what: &str| {
         let _ = writeln!(entry, "    - {name}: {what}");
     };
@@ -247,7 +247,8 @@ fn described(on: &TrainedOn) -> String {
     say("Licence of the whole", &plain(&terms.licence));
     say("Licences of the contributions", &licences.join(", "));
     say("Size", &format!("{}, {}", many(on.included, "contribution"), many(on.size_bytes, "byte")));
-    let period = on.collected.map_or(NOT_KNOWN.to_owned(), |(first, last)| format!("{} to {}", day(first), day(last)));
+    let period =
+        on.collected.map_or(NOT_KNOWN.to_owned(), |(first, last)| format!("{} to {}", first.day(), last.day()));
     say("Period of data collection", &period);
     say("How it was collected", &words::collection(on));
     entry

@@ -19,7 +19,7 @@ use agora_economy::ports::attribution::{Answer, Attributor as _};
 use agora_economy::settle_legs;
 use agora_inference_api::{Engine as _, EngineError, Job, Piece, Request};
 use agora_influence::{
-    Adapter, Asked, Example, Index, InfluenceError, Measurer, Teaching, Workbench, build, tokens_of,
+    Adapter, Asked, EVERYDAY, Example, Index, InfluenceError, Measurer, Teaching, Workbench, build, tokens_of,
 };
 use agora_openlora::OpenLora;
 use agora_receipts::Role;
@@ -44,26 +44,6 @@ const OWN_MAX: usize = 24;
 const TOGETHER: usize = 8;
 /// What is paid for an answer: 0.002 OPEN.
 const CHARGE: Amount = Amount::from_atoms(2_000_000_000_000_000);
-/// Questions that nobody's lessons are about, as `agora factory train` asks them.
-const NULL: [&str; 16] = [
-    "What is the capital of France?",
-    "How many legs does a spider have?",
-    "Write a short greeting to a colleague.",
-    "What colour is a ripe banana?",
-    "Name three musical instruments.",
-    "Why is the sky blue?",
-    "How do I boil an egg?",
-    "What is seven times eight?",
-    "Who wrote Romeo and Juliet?",
-    "What do plants need to grow?",
-    "Explain what a computer program is.",
-    "What is the largest planet of the solar system?",
-    "Give me a synonym for happy.",
-    "How many days has a leap year?",
-    "What language is spoken in Brazil?",
-    "Describe a cat in one sentence.",
-];
-
 /// What is measured.
 #[derive(Deserialize)]
 pub(crate) struct Ask {
@@ -256,8 +236,8 @@ impl<'a> Stage<'a> {
         wanted.extend(self.questions.iter().map(|question| question.text.as_str()));
         let texts = self.answered(&wanted, Some(served))?;
         if self.null.is_empty() {
-            let said = self.answered(&NULL, None)?;
-            self.null = self.tokens(&NULL, &said)?;
+            let said = self.answered(&EVERYDAY, None)?;
+            self.null = self.tokens(&EVERYDAY, &said)?;
         }
         let folder = self.folder.join("index");
         let own = self.tokens(&own, &texts)?;

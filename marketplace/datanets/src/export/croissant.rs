@@ -3,7 +3,6 @@
 use agora_types::{Hash, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::day::iso;
 use super::file::{CREATORS_MAX, DataFile};
 use crate::membership::Counts;
 use crate::policy::{Action, Admission, Policy};
@@ -61,7 +60,7 @@ pub fn croissant(described: &Described<'_>) -> Value {
             format!("agora:root:{}", version.root),
         ],
         "version": format!("{}.0.0", version.version),
-        "datePublished": iso(version.time),
+        "datePublished": version.time.iso(),
         "url": described.url,
         "license": licences(described),
         "citeAs": citation(described),
@@ -151,7 +150,7 @@ fn licences(described: &Described<'_>) -> Vec<String> {
 fn citation(described: &Described<'_>) -> String {
     let (version, terms) = (described.version, &described.version.terms);
     let plain = |text: &str| text.replace(['{', '}', '\\'], "");
-    let year = iso(version.time)[..4].to_owned();
+    let year = version.time.iso()[..4].to_owned();
     format!(
         "@misc{{{name}-v{number}, title={{{title}, version {number}}}, author={{{owner} and contributors}}, year={{{year}}}, \
          note={{Agora datanet {id}}}}}",
@@ -252,7 +251,7 @@ fn responsible(described: &Described<'_>, document: &mut Map<String, Value>) {
     }
     put("dataCollectionType", json!(kinds));
     if let Some((first, last)) = described.period {
-        put("dataCollectionTimeFrame", json!([iso(first), iso(last)]));
+        put("dataCollectionTimeFrame", json!([first.iso(), last.iso()]));
     }
     let near = match policy.near {
         Some(parts) => format!(

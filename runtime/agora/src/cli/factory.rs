@@ -15,7 +15,7 @@ use agora_attribution::{AttributionSpec, DatanetRef, Method};
 use agora_datanets::similar::{Clusters, Mark, MinHasher, Shingles};
 use agora_factory::{About, Answers, BaseNotes, Maker, Papers, Progress, Settings, Tally, Target, Training, learnt};
 use agora_gradient::Machine;
-use agora_influence::{Adapter, Asked, Index, Stage, Teaching, Workbench, build};
+use agora_influence::{Adapter, Asked, EVERYDAY, Index, Stage, Teaching, Workbench, build};
 use agora_openlora::OpenLora;
 use agora_shell::settings::DeviceChoice;
 use agora_shell::{Failure, Outcome, Printer};
@@ -32,7 +32,7 @@ use crate::node::engine::load_model;
 use args::{Ask, MethodWord, Train};
 use documents::{Answered, Credit, TrainedDocument};
 use lessons::{Lesson, lessons};
-use questions::{answered, null_questions};
+use questions::answered;
 
 /// Where a training keeps its checkpoint, inside the network's folder.
 const TRAINING: &str = "training";
@@ -260,7 +260,7 @@ impl Work {
             learnt.iter().step_by(step).filter_map(|lesson| lesson.question.as_deref()).collect();
         let bar = printer.spinner("asking the adapter, for calibration");
         let own = answered(&model.engine, &weights, &questions, Some(served.hash))?;
-        let null = answered(&model.engine, &weights, &null_questions(), None)?;
+        let null = answered(&model.engine, &weights, &EVERYDAY, None)?;
         bar.finish();
         let copies = self.copies(&learnt)?;
         let teaching = Teaching {

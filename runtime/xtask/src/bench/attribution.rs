@@ -82,7 +82,10 @@ pub(crate) struct Choice {
     /// LDS: also variants of ours: layers, dampings, checkpoints.
     #[arg(long)]
     variants: bool,
-    /// Gaming: lessons of each of three people, at most 6 [default: 4]
+    /// LDS: also EK-FAC refined by so many steps of conjugate gradients (slow).
+    #[arg(long, value_name = "STEPS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_000))]
+    cg: u64,
+    /// Gaming: lessons of each of three people, at most 6 [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=6))]
     lessons: Option<u64>,
     /// Cost and training: rounds.
@@ -165,8 +168,8 @@ pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<()> {
         eprintln!("== gaming");
         let data = root.join("runtime/xtask/data/attribution");
         let ask = json!({
-            "do": "gaming", "data": data, "lessons": choice.size(choice.lessons, 4, 3), "small": choice.small,
-            "epochs": choice.size(None, 8, 4), "batch_tokens": 160, "rate": 2e-3, "seed": choice.seed,
+            "do": "gaming", "data": data, "lessons": choice.size(choice.lessons, 3, 2), "small": choice.small,
+            "epochs": choice.size(None, 12, 8), "batch_tokens": 160, "rate": 4e-3, "seed": choice.seed,
         });
         report.gaming = Some(Gaming::of(place.ask(choice, ask)?)?);
     }
@@ -209,7 +212,8 @@ fn counterfactual(
             eprintln!("== reference (it says more in {})", log.display());
             let work = place.folder.join("reference").display().to_string();
             let script = place.root.join("inference/influence/bench/reference.py");
-            python.run(&script, &[task, &work, &choice.threads.to_string()], &log)?.pop()
+            let (threads, cg) = (choice.threads.to_string(), choice.cg.to_string());
+            python.run(&script, &[task, &work, &threads, &cg], &log)?.pop()
         }
     };
     eprintln!("== trainings");

@@ -161,7 +161,7 @@ impl People {
         (0..PEOPLE.len()).map(gift).collect()
     }
 
-    /// A name for each lesson, or four.
+    /// One's own lessons under other names, four at most.
     fn named(&self) -> Market {
         let mut gifts = self.gifts(&[]);
         gifts.pop();
@@ -170,7 +170,7 @@ impl People {
             gifts.push(Gift { seq: 30 + at as u64, from: name(at), lessons: vec![lesson.clone()] });
         }
         let attacker = (0..4).map(name).collect();
-        Market { attacker, ..self.market("own data under four names", gifts) }
+        Market { attacker, ..self.market("own data, a name for each", gifts) }
     }
 
     /// The victim's answers with one's own behind them: too long to be near-copies.
@@ -245,12 +245,12 @@ impl People {
     }
 
     /// The victim's and one's own lessons, each with itself touched, and each with itself reworded.
-    pub(super) fn again_in_other_words(&self) -> (Vec<(Lesson, Lesson)>, Vec<(Lesson, Lesson)>) {
+    pub(super) fn again_in_other_words(&self) -> [Vec<(Lesson, Lesson)>; 2] {
         let mut random = SplitMix64(self.seed);
         let both = || [ADA, MAL].into_iter().zip(&self.reworded);
         let each = || both().flat_map(|(who, reworded)| self.lessons[who].iter().zip(reworded));
         let touched = each().map(|(lesson, _)| (lesson.clone(), touched(lesson, &mut random))).collect();
-        (touched, each().map(|(lesson, other)| (lesson.clone(), other.clone())).collect())
+        [touched, each().map(|(lesson, other)| (lesson.clone(), other.clone())).collect()]
     }
 
     /// Lessons between one's own first and the victim's first, a word or two further each: by which two clusters could be made

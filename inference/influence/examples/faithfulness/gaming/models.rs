@@ -102,7 +102,7 @@ impl Stage<'_> {
             }
             Ok(cosines)
         };
-        let (touched, reworded) = people.again_in_other_words();
+        let [touched, reworded] = people.again_in_other_words();
         let own = people.lessons.iter().flat_map(|own| own.windows(2).map(|pair| (pair[0].clone(), pair[1].clone())));
         Ok(json!({ "touched": milli(touched)?, "reworded": milli(reworded)?, "same_person": milli(own.collect())? }))
     }

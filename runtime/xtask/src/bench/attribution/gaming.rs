@@ -18,6 +18,7 @@ struct Seen {
     charge: Amount,
     self_dealing: SelfDealing,
     bridge: Option<Bridge>,
+    nearness: Option<Nearness>,
     /// The first is honest, the second is the same with another training.
     markets: Vec<Market>,
 }
@@ -40,6 +41,15 @@ struct Bridge {
     least_milli: f64,
     ends_milli: f64,
     threshold_milli: f64,
+}
+
+/// Cosines of rows, thousandths: of lessons with themselves touched, with themselves reworded, and with others of the same
+/// person.
+#[derive(Deserialize)]
+struct Nearness {
+    touched: Vec<f64>,
+    reworded: Vec<f64>,
+    same_person: Vec<f64>,
 }
 
 /// What came of a market.
@@ -94,6 +104,11 @@ fn milli(now: Amount, before: Amount) -> Option<u128> {
 impl Market {
     fn got(&self) -> [Amount; 3] {
         [self.attacker, self.victim, self.bystander]
+    }
+
+    /// The attacker's thousandths of what contributors get.
+    fn part(&self) -> Option<u128> {
+        milli(self.attacker, self.pool.saturating_sub(self.commons))
     }
 
     /// What attacker, victim and bystander get, in thousandths of what honesty gives them.
@@ -178,7 +193,8 @@ impl Gaming {
             let [attacker, victim, bystander] = market.beside(honest);
             json!({
                 "name": market.name, "attacker_milli": attacker, "victim_milli": victim, "bystander_milli": bystander,
-                "commons_milli": milli(market.commons, market.pool), "verdict": self.verdict(market).to_string(),
+                "attacker_part_milli": market.part(), "commons_milli": milli(market.commons, market.pool),
+                "verdict": self.verdict(market).to_string(),
             })
         };
         json!({
@@ -186,6 +202,14 @@ impl Gaming {
             "attacks": self.attacks().map(verdict).collect::<Vec<_>>(),
         })
     }
+}
+
+/// Least, median and most of thousandths.
+fn spread(all: &[f64]) -> String {
+    let mut all = all.to_vec();
+    all.sort_by(f64::total_cmp);
+    let at = |place: usize| all.get(place).map_or_else(|| "-".to_owned(), |milli| format!("{:.3}", milli / 1e3));
+    format!("{} {} {}", at(0), at(all.len() / 2), at(all.len().saturating_sub(1)))
 }
 
 /// Thousandths as a factor.
@@ -216,23 +240,25 @@ impl fmt::Display for Gaming {
         )?;
         writeln!(
             f,
-            "  {:<32}  {:>5}  {:>4}  {:>7}  {:>8}  {:>7}  {:>9}  {:>7}  {:>6}  {:>6}  verdict",
-            "", "given", "out", "cluster", "attacker", "victim", "bystander", "commons", "copied", "first"
+            "  {:<29}  {:>5}  {:>3}  {:>7}  {:>8}  {:>5}  {:>6}  {:>9}  {:>7}  {:>6}  {:>5}  verdict",
+            "", "given", "out", "cluster", "attacker", "part", "victim", "bystander", "commons", "copied", "first"
         )?;
         for market in &self.seen.markets {
             let [attacker, victim, bystander] = market.beside(self.honest()).map(times);
-            let commons = times(milli(market.commons, market.pool));
+            let plain = |part: Option<u128>| times(part).trim_start_matches('x').to_owned();
             let copied = format!("{}/{}", market.attacker_copied, market.copied);
             let is_attack = self.attacks().any(|attack| std::ptr::eq(attack, market));
             let verdict = if is_attack { self.verdict(market).to_string() } else { String::new() };
             writeln!(
                 f,
-                "  {:<32}  {:>5}  {:>4}  {:>7}  {attacker:>8}  {victim:>7}  {bystander:>9}  {:>7}  {copied:>6}  {:>6}  {verdict}",
+                "  {:<29}  {:>5}  {:>3}  {:>7}  {attacker:>8}  {:>5}  {victim:>6}  {bystander:>9}  {:>7}  {copied:>6}  {:>5}  \
+                 {verdict}",
                 market.name,
                 market.given,
                 market.given - market.learnt,
                 market.clustered,
-                commons.trim_start_matches('x'),
+                plain(market.part()),
+                plain(milli(market.commons, market.pool)),
                 format!("{}/{questions}", market.first),
             )?;
             if market.refused + market.flagged > 0 {
@@ -245,10 +271,21 @@ impl fmt::Display for Gaming {
         writeln!(
             f,
             "  given: lessons; out: left out by the datanet, before training ({} as near-duplicates in all); cluster: owned by an \
-             earlier one for their gradients\n  attacker, victim, bystander: beside what honesty pays them; commons: of the pool; \
-             copied: tokens credited to the attacker, of all; first: own contributor gets most",
+             earlier one for their gradients\n  attacker, victim, bystander: beside what honesty pays them; part: the attacker's of \
+             what the three get; commons: of the pool\n  copied: tokens credited to the attacker, of all; first: own \
+             contributor gets most",
             self.seen.markets.iter().map(|market| market.near).sum::<usize>()
-        )
+        )?;
+        if let Some(near) = &self.seen.nearness {
+            let all = [&near.touched, &near.reworded, &near.same_person];
+            let [touched, reworded, others] = all.map(|all| spread(all));
+            writeln!(
+                f,
+                "  cosines of rows (least, median, most): a lesson and itself touched {touched}, reworded {reworded}; two of one \
+                 person {others}"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -271,6 +308,7 @@ mod tests {
         let markets = [&honest, attacks].concat();
         let document = json!({
             "lessons": 4, "questions": 12, "charge": "20000", "bridge": null, "markets": markets,
+            "nearness": { "touched": [900.0, 700.0, 800.0], "reworded": [300.0], "same_person": [] },
             "self_dealing": { "paid": "80000", "back": "30000", "beside": "32000" },
         });
         Gaming::of(document).unwrap()
@@ -291,7 +329,9 @@ mod tests {
         let met: Vec<bool> = gaming.goals().into_iter().map(|(_, met)| met).collect();
         assert_eq!(met, [true, true, false, false, true]);
         let text = gaming.to_string();
-        assert!(text.contains("x1.029") && text.contains("NOT DEFEATED: it pays"), "{text}");
+        for said in ["x1.029", "NOT DEFEATED: it pays", "touched 0.700 0.800 0.900", "one person - - -"] {
+            assert!(text.contains(said), "{said}: {text}");
+        }
     }
 
     #[test]
