@@ -80,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (layout, numbers) = Layout::read(weights.shape(), &weights.read_adapter(&adapter)?)?;
     let mut surprises = Vec::new();
     for tokens in &tokens {
-        let sequence = Sequence { tokens, first: 1, weight: 1.0 };
+        let sequence = Sequence { tokens, first: 1, weight: 1.0, passed: &[] };
         surprises.push(machine.surprises(Some((&layout, &numbers)), &[sequence])?);
     }
     fs::write(folder.join("surprises.json"), serde_json::to_vec(&surprises)?)?;

@@ -257,7 +257,7 @@ fn join(batch: &[&Example]) -> Vec<Vec<u32>> {
 
 fn sequences<'a>(batch: &[&Example], joined: &'a [Vec<u32>], weight: f32) -> Vec<Sequence<'a>> {
     let each = batch.iter().zip(joined);
-    each.map(|(example, tokens)| Sequence { tokens, first: example.prompt.len(), weight }).collect()
+    each.map(|(example, tokens)| Sequence { tokens, first: example.prompt.len(), weight, passed: &[] }).collect()
 }
 
 /// What each token counts where the mean of so many is meant.

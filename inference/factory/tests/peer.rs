@@ -115,7 +115,12 @@ fn the_length_of_a_gradient_and_what_a_bound_makes_of_it_are_those_of_torch() {
     let sequences: Vec<Sequence<'_>> = examples
         .iter()
         .zip(&joined)
-        .map(|(example, tokens)| Sequence { tokens, first: example.prompt.len(), weight: (judged as f32).recip() })
+        .map(|(example, tokens)| Sequence {
+            tokens,
+            first: example.prompt.len(),
+            weight: (judged as f32).recip(),
+            passed: &[],
+        })
         .collect();
     let mut optimiser = AdamW::new(layout.size());
     for (at, length) in floats(&reference["lengths"]).iter().enumerate() {

@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let tokens: Vec<u32> = (0..=length).map(|at| u32::try_from(at * 7_919 % 40_000)).collect::<Result<_, _>>()?;
         for first in [1, length / 2] {
             let sequences: Vec<Sequence<'_>> =
-                (0..count).map(|_| Sequence { tokens: &tokens, first, weight: 1e-3 }).collect();
+                (0..count).map(|_| Sequence { tokens: &tokens, first, weight: 1e-3, passed: &[] }).collect();
             let mut seconds = [Vec::new(), Vec::new()];
             for _ in 0..ROUNDS {
                 let begun = Instant::now();

@@ -16,6 +16,8 @@ pub struct Sequence<'a> {
     pub first: usize,
     /// What the surprise at each of its tokens counts in the gradient.
     pub weight: f32,
+    /// For each token of the response whether it is passed over: seen, not judged. Empty: all are judged.
+    pub passed: &'a [bool],
 }
 
 /// The batch's tokens, each with its place in its own sequence. The last token of a sequence is no row: nothing follows it.
@@ -42,6 +44,10 @@ impl<'a> Rows<'a> {
             if sequence.tokens.iter().any(|token| *token as usize >= shape.vocabulary) || !sequence.weight.is_finite() {
                 return Err(bad("a token outside the vocabulary, or a weight that is not finite"));
             }
+            let passed = sequence.passed;
+            if !passed.is_empty() && (passed.len() != count - sequence.first || passed.iter().all(|passed| *passed)) {
+                return Err(bad("tokens that are passed over: one for each of the response, and some that are not"));
+            }
             ranges.push(tokens.len()..tokens.len() + count - 1);
             tokens.extend(&sequence.tokens[..count - 1]);
         }
@@ -66,12 +72,14 @@ impl<'a> Rows<'a> {
         self.tokens.len()
     }
 
-    /// Rows that foretell a token of a response: the row, that token, and the number of its sequence.
+    /// Rows that foretell a judged token of a response: the row, that token, and the number of its sequence.
     pub(crate) fn judged(&self) -> Vec<(usize, u32, usize)> {
         let each = self.ranges.iter().zip(self.sequences).enumerate();
         let rows = each.flat_map(|(at, (range, sequence))| {
-            let tokens = sequence.tokens[sequence.first..].iter().copied();
-            (range.start + sequence.first - 1..range.end).zip(tokens).map(move |(row, token)| (row, token, at))
+            let passed = sequence.passed.iter().copied().chain(std::iter::repeat(false));
+            let tokens = sequence.tokens[sequence.first..].iter().copied().zip(passed);
+            let rows = (range.start + sequence.first - 1..range.end).zip(tokens);
+            rows.filter(|(_, (_, passed))| !passed).map(move |(row, (token, _))| (row, token, at))
         });
         rows.collect()
     }

@@ -27,8 +27,10 @@ fn losses_and_gradients_of_every_family_are_those_of_the_formulas() {
         // Longer than Gemma's window, and than a block of queries.
         let long = tokens(&mut random, 53, weights.shape().vocabulary);
         let short = tokens(&mut random, 5, weights.shape().vocabulary);
-        let sequences =
-            [Sequence { tokens: &long, first: 20, weight: 0.5 }, Sequence { tokens: &short, first: 1, weight: -2.0 }];
+        let sequences = [
+            Sequence { tokens: &long, first: 20, weight: 0.5, passed: &[] },
+            Sequence { tokens: &short, first: 1, weight: -2.0, passed: &[] },
+        ];
         let mut gradient = vec![0.0; layout.size()];
         let mut machine = machine(&weights, settings(2));
         let losses = machine.gradient((&layout, &numbers), &sequences, &mut gradient).unwrap();
@@ -67,6 +69,34 @@ fn losses_and_gradients_of_every_family_are_those_of_the_formulas() {
 }
 
 #[test]
+fn tokens_that_are_passed_over_are_seen_and_not_judged() {
+    let weights = family(FAMILIES[0]);
+    let mut random = Random(SEED);
+    let (layout, numbers) = adapter(&weights, 3, &mut random);
+    let tokens = tokens(&mut random, 20, weights.shape().vocabulary);
+    let mut machine = machine(&weights, settings(2));
+    let mut of = |passed: &[bool]| {
+        let mut gradient = vec![0.0; layout.size()];
+        let sequences = [Sequence { tokens: &tokens, first: 8, weight: 0.5, passed }];
+        machine.gradient((&layout, &numbers), &sequences, &mut gradient).map(|losses| (losses, gradient))
+    };
+    let odd: Vec<bool> = (0..12).map(|at| at % 2 == 1).collect();
+    let even: Vec<bool> = odd.iter().map(|passed| !passed).collect();
+    let (whole, parts) = (of(&[]).unwrap(), [of(&odd).unwrap(), of(&even).unwrap()]);
+    assert_eq!((whole.0.counts[0], parts[0].0.counts[0], parts[1].0.counts[0]), (12, 6, 6));
+    let sum = parts[0].0.sums[0] + parts[1].0.sums[0];
+    assert!((sum / whole.0.sums[0] - 1.0).abs() < 1e-12, "{sum} is not {}", whole.0.sums[0]);
+    let size = whole.1.iter().map(|number| number.abs()).fold(0.0, f32::max);
+    for ((one, other), both) in parts[0].1.iter().zip(&parts[1].1).zip(&whole.1) {
+        assert!((one + other - both).abs() < 1e-5 * size, "{one} + {other} is not {both}, seed {SEED}");
+    }
+    assert_eq!(of(&[false; 12]).unwrap(), whole);
+    for bad in [&[true; 12][..], &[false; 11]] {
+        assert_eq!(of(bad).unwrap_err().code, Code::EngineBadRequest);
+    }
+}
+
+#[test]
 fn threads_vectors_memory_and_company_change_no_bit() {
     for name in FAMILIES {
         let weights = family(name);
@@ -75,7 +105,7 @@ fn threads_vectors_memory_and_company_change_no_bit() {
         let tokens: Vec<Vec<u32>> =
             [30, 7, 61].iter().map(|count| tokens(&mut random, *count, weights.shape().vocabulary)).collect();
         let sequences: Vec<Sequence<'_>> =
-            tokens.iter().map(|tokens| Sequence { tokens, first: 3, weight: 0.25 }).collect();
+            tokens.iter().map(|tokens| Sequence { tokens, first: 3, weight: 0.25, passed: &[] }).collect();
         let run = |settings: Settings, sequences: &[Sequence<'_>]| {
             let mut gradient = vec![0.0; layout.size()];
             let mut machine = machine(&weights, settings);
@@ -109,7 +139,7 @@ fn the_last_layers_alone_have_the_same_gradient_as_all_have_there() {
     let mut random = Random(SEED);
     let (all, numbers) = adapter(&weights, 2, &mut random);
     let tokens = tokens(&mut random, 25, weights.shape().vocabulary);
-    let sequences = [Sequence { tokens: &tokens, first: 8, weight: 1.0 }];
+    let sequences = [Sequence { tokens: &tokens, first: 8, weight: 1.0, passed: &[] }];
     let mut machine = machine(&weights, settings(1));
     let mut right = vec![0.0; all.size()];
     // Below the last layers nothing is changed in both.
@@ -143,7 +173,7 @@ fn the_way_back_may_end_early_while_the_whole_adapter_counts() {
         let mut random = Random(SEED);
         let (layout, numbers) = adapter(&weights, 3, &mut random);
         let tokens = tokens(&mut random, 25, weights.shape().vocabulary);
-        let sequences = [Sequence { tokens: &tokens, first: 8, weight: 1.0 }];
+        let sequences = [Sequence { tokens: &tokens, first: 8, weight: 1.0, passed: &[] }];
         let mut machine = machine(&weights, settings(2));
         let mut all = vec![0.0; layout.size()];
         let losses = machine.gradient((&layout, &numbers), &sequences, &mut all).unwrap();
@@ -172,7 +202,7 @@ fn what_a_model_cannot_take_is_refused_and_leaves_the_gradient_alone() {
     let long = vec![1; weights.shape().context + 1];
     let mut gradient = vec![1.0; layout.size()];
     let mut refused = |numbers: &[f32], tokens: &[u32], first: usize, weight: f32| {
-        let sequences = [Sequence { tokens, first, weight }];
+        let sequences = [Sequence { tokens, first, weight, passed: &[] }];
         let refused = machine.gradient((&layout, numbers), &sequences, &mut gradient).unwrap_err().code;
         assert!(gradient.iter().all(|number| *number == 1.0));
         refused
@@ -188,7 +218,7 @@ fn what_a_model_cannot_take_is_refused_and_leaves_the_gradient_alone() {
     assert_eq!(refused(&numbers, &[1, 2], 1, 1.0), Code::EngineNotFinite);
     let other = family("qwen3");
     let (other, numbers) = adapter(&other, 2, &mut Random(SEED));
-    let sequences = [Sequence { tokens: &[1, 2], first: 1, weight: 1.0 }];
+    let sequences = [Sequence { tokens: &[1, 2], first: 1, weight: 1.0, passed: &[] }];
     let refused = machine.losses(Some((&other, &numbers)), &sequences).unwrap_err();
     assert_eq!(refused.code, Code::EngineBadRequest);
     assert!(Layout::new(weights.shape(), 0, 1.0, &Role::ALL, 0..2).is_err());

@@ -18,6 +18,7 @@ use crate::datainf::Datainf;
 use crate::duplicates::near;
 use crate::failure::{bad_input, refused};
 use crate::files::{self, CURVATURE, GRADIENTS, ROWS, SPEC, SUFFIXES, TABLE, file_root};
+use crate::first::First;
 use crate::index::{Bent, Index, Lens, words};
 use crate::projection::Projection;
 use crate::settings::{CODE_VERSION, Settings};
@@ -38,7 +39,8 @@ pub struct Teaching<'a> {
     /// The datanets, in rising order of id.
     pub datanets: &'a [DatanetRef],
     /// Pairs of examples whose texts are near-duplicates. The one that was committed first stands for all that are like it:
-    /// the others bend neither curvature nor clip, and no words of theirs are looked for in answers.
+    /// the others bend neither curvature nor clip, and no words of theirs are looked for in answers. Examples in which every
+    /// word was said before are found here.
     pub copies: &'a [(u32, u32)],
     /// Questions that the data taught nothing of, with answers of the base model.
     pub null: &'a [Asked],
@@ -90,7 +92,15 @@ pub fn build(
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(files::failed(folder)(error)),
         _ => {}
     }
+    let first = First::of(teaching.examples, settings.clusters.shingle_tokens as usize)?;
+    let copies = [teaching.copies, &first.copies].concat();
+    let teaching = &Teaching { copies: &copies, ..*teaching };
     let counts = originals(teaching)?;
+    let mut new = New { counts: &counts, held: &first.held };
+    if !settings.method.has_curvature() {
+        // Those for comparison are as they were published.
+        new.held = &[];
+    }
     let each = teaching.examples.iter().zip(&counts);
     let texts: Vec<&[u32]> =
         each.map(|(example, counts)| if *counts { example.text.as_slice() } else { &[] }).collect();
@@ -110,7 +120,7 @@ pub fn build(
         Method::DeclaredWeights => return Err(bad_input("declared weights are not measured")),
         Method::Bm25 => Made { lens: words(suffixes.as_ref())?, rows: None, clip_milli: 0, scale_milli: 0 },
         Method::EmbeddingSimilarity => embeddings(bench, teaching, progress)?,
-        _ => gradients(bench, &Teaching { adapter: &adapter, ..*teaching }, (settings, &counts), folder, progress)?,
+        _ => gradients(bench, &Teaching { adapter: &adapter, ..*teaching }, (settings, new), folder, progress)?,
     };
     let table = table(teaching, settings, made.rows.as_deref())?;
     let spec = spec(bench, teaching, settings, &made, &table, suffixes.as_ref())?;
@@ -122,11 +132,20 @@ pub fn build(
     Ok(index.spec)
 }
 
-/// For each example whether it counts: not where its text is told to be a copy of an earlier one's.
+/// For each example whether it counts: not where its text is a copy of an earlier one's.
 fn originals(teaching: &Teaching<'_>) -> Result<Vec<bool>, InfluenceError> {
     let examples: Vec<agora_attribution::Example> = teaching.examples.iter().map(|example| example.about).collect();
     let owners = owners(&examples, teaching.copies).map_err(refused("pairs of near-copies"))?;
     Ok((0u32..).zip(owners).map(|(row, owner)| row == owner).collect())
+}
+
+/// What of the examples was not there before.
+#[derive(Clone, Copy)]
+struct New<'a> {
+    /// For each whether it counts.
+    counts: &'a [bool],
+    /// For each the tokens of its response that an earlier one holds; none beyond the end.
+    held: &'a [Vec<bool>],
 }
 
 /// What the model made of the examples.
@@ -140,7 +159,7 @@ struct Made {
 fn gradients(
     bench: &mut Workbench,
     teaching: &Teaching<'_>,
-    (settings, counts): (&Settings, &[bool]),
+    (settings, new): (&Settings, New<'_>),
     folder: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Made, InfluenceError> {
@@ -154,19 +173,20 @@ fn gradients(
     let mut lengths = Vec::with_capacity(total);
     for (done, example) in teaching.examples.iter().enumerate() {
         progress(Progress { stage: Stage::Examples, done, total });
-        let gradient = bench.gradient(teaching.adapter, &blocks, &example.asked)?;
+        let held = new.held.get(done).map_or(&[] as &[bool], Vec::as_slice);
+        let gradient = bench.gradient(teaching.adapter, &blocks, &example.asked, held)?;
         lengths.push(gradient_length(gradient));
         taken.push(gradient)?;
     }
     progress(Progress { stage: Stage::Examples, done: total, total });
-    let counted = || lengths.iter().zip(counts).filter(|(_, counts)| **counts).map(|(length, _)| *length);
+    let counted = || lengths.iter().zip(new.counts).filter(|(_, counts)| **counts).map(|(length, _)| *length);
     let clip_milli = settings.clip_milli.unwrap_or_else(|| usual_clip_milli(counted().collect()));
     taken.each(&mut |some| some.chunks_exact_mut(blocks.size()).for_each(|one| clip(one, clip_milli)))?;
     let (pool, simd) = (&mut bench.pool, bench.simd);
     let bent = match settings.method {
         Method::InfluenceEkfacNnls => {
             let each = |work: &mut dyn FnMut(&mut [f32])| taken.each(work);
-            Bent::Curvature(Curvature::measure((&blocks, counts), settings.damping_micro, pool, simd, each)?)
+            Bent::Curvature(Curvature::measure((&blocks, new.counts), settings.damping_micro, pool, simd, each)?)
         }
         Method::Datainf => {
             let mut all = Vec::new();

@@ -158,7 +158,7 @@ impl Index {
             Lens::Words(_) => return Ok(None),
             Lens::Embedding => bench.embedding(&self.adapter, asked)?.into_iter().map(f64::from).collect(),
             Lens::Gradient { blocks, projection, bent } => {
-                let mut gradient = bench.gradient(&self.adapter, blocks, asked)?.to_vec();
+                let mut gradient = bench.gradient(&self.adapter, blocks, asked, &[])?.to_vec();
                 clip(&mut gradient, self.spec.gradient.clip_milli);
                 bent.apply(bench, &mut gradient);
                 let mut to = vec![0.0; projection.dimension()];
@@ -183,8 +183,8 @@ impl Index {
             self.table.examples[owner as usize].position
         };
         let (least, most) = (rules.span_tokens_min as usize, rules.clusters_max as usize);
-        let found = suffixes.matches(&asked.response, least, most, cluster);
-        if found.iter().all(|one| one.length == 0) {
+        let found = suffixes.windows(&asked.response, least, most, cluster);
+        if found.iter().all(|window| window.clusters.is_empty()) {
             return Ok(Vec::new());
         }
         let probability = bench.base_probability(asked)?;

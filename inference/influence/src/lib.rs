@@ -9,7 +9,8 @@
 //! **A row** is the gradient of an example: that of its response's surprise, summed and divided by the root of its length,
 //! by the numbers of the adapter in the last layers. Clipped, turned into the basis in which the curvature is diagonal,
 //! divided there by the root of the curvature ([`Curvature`]), projected ([`Projection`]) and rounded. A query is the same
-//! of an answer, so that the product of row and query is g^T H^-1 q: the influence of the example on the answer.
+//! of an answer, so that the product of row and query is g^T H^-1 q: the influence of the example on the answer. What an
+//! earlier example said already is not judged again in a later one's row (`first.rs`).
 //!
 //! Everything is computed in a fixed order: the same bits on any number of threads. What follows from rows and query is
 //! whole numbers and lives in `agora_attribution`.
@@ -24,6 +25,7 @@ mod eigen;
 mod everyday;
 mod failure;
 mod files;
+mod first;
 mod index;
 mod measurer;
 mod projection;

@@ -4,7 +4,7 @@ use agora_attribution::{ClusterRules, Method, VerbatimRules, WHOLE};
 use agora_types::Hash;
 
 /// The code that makes rows and queries; another number behind the `+` when their bits change.
-pub const CODE_VERSION: &str = concat!("agora-influence/", env!("CARGO_PKG_VERSION"), "+3");
+pub const CODE_VERSION: &str = concat!("agora-influence/", env!("CARGO_PKG_VERSION"), "+4");
 
 /// How an index is built. The spec states all of it but the last.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use agora_attribution::Position;
-use agora_attribution::spans::Longest;
+use agora_attribution::spans::Window;
 use agora_types::Hash;
 
 use crate::InfluenceError;
@@ -73,27 +73,19 @@ impl Suffixes {
         &self.array
     }
 
-    /// For each token of an answer the longest match that begins there, if it has at least `least` tokens. `cluster` says
-    /// whose a document is; once a match is in more than `clusters_max` clusters, no more of them are looked for.
-    pub fn matches(
+    /// For each token of an answer who holds the `least` tokens that begin there. `cluster` says whose a document is; once a
+    /// window is in more than `clusters_max` clusters, no more of them are looked for.
+    pub fn windows(
         &self,
         output: &[u32],
         least: usize,
         clusters_max: usize,
         cluster: impl Fn(usize) -> Position,
-    ) -> Vec<Longest> {
-        let one = |start: usize| {
-            let rest = &output[start..];
-            let at = self.array.partition_point(|suffix| self.compare(*suffix, rest) == Ordering::Less);
-            let near = [at.checked_sub(1), Some(at)].into_iter().flatten().filter_map(|at| self.array.get(at));
-            let length = near.map(|suffix| self.shared(*suffix, rest)).max().unwrap_or(0);
-            if length < least.max(1) {
-                return Longest::default();
-            }
-            let found = &rest[..length];
-            let first = self.array.partition_point(|suffix| self.compare(*suffix, found) == Ordering::Less);
+    ) -> Vec<Window> {
+        let one = |window: &[u32]| {
+            let first = self.array.partition_point(|suffix| self.compare(*suffix, window) == Ordering::Less);
             let held = &self.array[first..];
-            let held = &held[..held.partition_point(|suffix| self.compare(*suffix, found) == Ordering::Equal)];
+            let held = &held[..held.partition_point(|suffix| self.compare(*suffix, window) == Ordering::Equal)];
             let mut clusters = BTreeSet::new();
             for suffix in held.iter().take(OCCURRENCES_MAX) {
                 clusters.insert(cluster(self.starts.partition_point(|start| start <= suffix) - 1));
@@ -101,10 +93,11 @@ impl Suffixes {
                     break;
                 }
             }
-            let length = u32::try_from(length).expect("an answer has fewer than 2^32 tokens");
-            Longest { length, clusters: clusters.into_iter().collect(), count: held.len() as u64 }
+            Window { clusters: clusters.into_iter().collect(), count: held.len() as u64 }
         };
-        (0..output.len()).map(one).collect()
+        let mut windows: Vec<Window> = output.windows(least.max(1)).map(one).collect();
+        windows.resize(output.len(), Window::default());
+        windows
     }
 
     /// A suffix against a pattern; equal where it begins with it.
@@ -114,11 +107,6 @@ impl Suffixes {
             true => held.cmp(&pattern[..held.len()]).then(Ordering::Less),
             false => held[..pattern.len()].cmp(pattern),
         }
-    }
-
-    /// How many tokens a suffix and a pattern begin with in common.
-    fn shared(&self, suffix: u32, pattern: &[u32]) -> usize {
-        self.tokens[suffix as usize..].iter().zip(pattern).take_while(|(left, right)| left == right).count()
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -255,29 +243,21 @@ mod tests {
     }
 
     #[test]
-    fn matches_are_those_of_a_plain_search() {
+    fn windows_are_those_of_a_plain_search() {
         for seed in 0..20 {
             let mut random = random(seed);
             let texts: Vec<Vec<u32>> = (0..8).map(|_| (0..40).map(|_| random(3)).collect()).collect();
             let output: Vec<u32> = (0..30).map(|_| random(3)).collect();
             let suffixes = Suffixes::new(&texts).unwrap();
-            let found = suffixes.matches(&output, 3, 100, |document| position(document / 2));
-            for (start, found) in found.iter().enumerate() {
-                let rest = &output[start..];
-                let holds = |text: &[u32], length: usize| {
-                    text.windows(length).filter(|window| *window == &rest[..length]).count() as u64
-                };
-                let length = (1..=rest.len()).rev().find(|length| texts.iter().any(|text| holds(text, *length) > 0));
-                let length = length.filter(|length| *length >= 3).unwrap_or(0);
-                assert_eq!(found.length as usize, length, "seed {seed}, from {start}");
-                if length == 0 {
-                    continue;
-                }
-                let count: u64 = texts.iter().map(|text| holds(text, length)).sum();
-                let owners = (0..8).filter(|at| holds(&texts[*at], length) > 0).map(|at| position(at / 2));
+            let found = suffixes.windows(&output, 4, 100, |document| position(document / 2));
+            assert_eq!(found.len(), output.len());
+            assert!(found[27..].iter().all(|window| *window == Window::default()), "too near the end");
+            for (window, found) in output.windows(4).zip(&found) {
+                let holds = |text: &[u32]| text.windows(4).filter(|other| *other == window).count() as u64;
+                let owners = (0..8).filter(|at| holds(&texts[*at]) > 0).map(|at| position(at / 2));
                 let owners: BTreeSet<Position> = owners.collect();
-                assert_eq!(found.count, count, "seed {seed}, from {start}");
-                assert_eq!(found.clusters, owners.into_iter().collect::<Vec<_>>(), "seed {seed}, from {start}");
+                assert_eq!(found.count, texts.iter().map(|text| holds(text)).sum::<u64>(), "seed {seed}");
+                assert_eq!(found.clusters, owners.into_iter().collect::<Vec<_>>(), "seed {seed}");
             }
         }
     }
@@ -295,7 +275,7 @@ mod tests {
             assert!(Suffixes::from_bytes(3, root, &other).is_err(), "byte {at}");
             // Even under its own root: what points outside is refused, the rest does no harm.
             if let Ok(read) = Suffixes::from_bytes(3, file_root(&other), &other) {
-                read.matches(&[1, 2, 3, 4, 5], 1, 8, position);
+                read.windows(&[1, 2, 3, 4, 5], 1, 8, position);
             }
         }
         assert!(Suffixes::from_bytes(2, root, &bytes).is_err());

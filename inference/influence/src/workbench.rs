@@ -99,17 +99,20 @@ impl Workbench {
         self.machine.weights()
     }
 
-    /// The gradient of the response's surprise, summed and divided by the root of its length, by the numbers of `blocks`.
+    /// The gradient of the response's surprise, summed and divided by the root of its length, by the numbers of `blocks`;
+    /// of the tokens alone that are not passed over, where `passed` says something of each.
     pub(crate) fn gradient(
         &mut self,
         adapter: &Adapter,
         blocks: &Blocks,
         asked: &Asked,
+        passed: &[bool],
     ) -> Result<&[f32], InfluenceError> {
         let tokens = asked.joined();
+        let judged = asked.response.len() - passed.iter().filter(|passed| **passed).count();
         #[allow(clippy::cast_possible_truncation, reason = "a weight is f32")]
-        let weight = (asked.response.len() as f64).sqrt().recip() as f32;
-        let sequences = [Sequence { tokens: &tokens, first: asked.prompt.len(), weight }];
+        let weight = (judged as f64).sqrt().recip() as f32;
+        let sequences = [Sequence { tokens: &tokens, first: asked.prompt.len(), weight, passed }];
         self.gradient.clear();
         self.gradient.resize(adapter.layout.size(), 0.0);
         let first = blocks.all()[0].layer;
@@ -124,7 +127,7 @@ impl Workbench {
     /// The mean of the last states.
     pub(crate) fn embedding(&mut self, adapter: &Adapter, asked: &Asked) -> Result<Vec<f32>, InfluenceError> {
         let tokens = asked.joined();
-        let sequences = [Sequence { tokens: &tokens, first: asked.prompt.len(), weight: 1.0 }];
+        let sequences = [Sequence { tokens: &tokens, first: asked.prompt.len(), weight: 1.0, passed: &[] }];
         let mut means = self.machine.embeddings(Some((&adapter.layout, &adapter.numbers)), &sequences)?;
         Ok(means.swap_remove(0))
     }
@@ -132,7 +135,7 @@ impl Workbench {
     /// The base model's probability of each token of the response, parts of 2^32.
     pub(crate) fn base_probability(&mut self, asked: &Asked) -> Result<Vec<u64>, InfluenceError> {
         let tokens = asked.joined();
-        let sequences = [Sequence { tokens: &tokens, first: asked.prompt.len(), weight: 1.0 }];
+        let sequences = [Sequence { tokens: &tokens, first: asked.prompt.len(), weight: 1.0, passed: &[] }];
         let surprises = self.machine.surprises(None, &sequences)?;
         let whole = agora_attribution::WHOLE;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 2^32")]

@@ -5,43 +5,38 @@ use agora_types::Code;
 use crate::fixed::WHOLE;
 use crate::rows::{Example, ROWS_MAX};
 
-/// The owner of each row's cluster: the row with the earliest position among all that `edges` connect.
+/// The owner of each row's cluster. Rows are taken in the order of their positions: each joins the earliest one before it
+/// that an edge connects it with, and belongs to whom that one belongs to.
 ///
 /// Edges come from outside, as pairs of rows: token 5-grams with [`jaccard_at_least`], gradients with
-/// [`cosine_at_least`]. Their order, direction and repetition do not matter, nor does the order of the rows. Clusters
-/// are transitive: a chain of near-copies is one cluster. The owner's row represents it, so the others' rows decide
-/// nothing.
+/// [`cosine_at_least`], lessons of which every word was said before. Their order, direction and repetition do not
+/// matter, nor does the order of the rows. A copy of a copy stays with the original, and **nothing that comes later
+/// changes anything for what came earlier**: two clusters are never made one by what lies between them. The owner's row
+/// represents the cluster, so the others' rows decide nothing.
 ///
 /// # Errors
 /// `attribution.bad_input` for an edge to a row that is not there, or more than [`ROWS_MAX`] rows.
 pub fn owners(examples: &[Example], edges: &[(u32, u32)]) -> Result<Vec<u32>, Code> {
     let count = u32::try_from(examples.len()).map_err(|_| Code::AttributionInput)?;
-    if examples.len() > ROWS_MAX {
+    if examples.len() > ROWS_MAX || edges.iter().any(|(left, right)| *left >= count || *right >= count) {
         return Err(Code::AttributionInput);
     }
-    let mut parents: Vec<u32> = (0..count).collect();
+    let key = |row: u32| (examples[row as usize].position, row);
+    let mut joined: Vec<u32> = (0..count).collect();
     for (left, right) in edges {
-        if *left >= count || *right >= count {
-            return Err(Code::AttributionInput);
+        let (earlier, later) = if key(*left) <= key(*right) { (*left, *right) } else { (*right, *left) };
+        let own = &mut joined[later as usize];
+        if key(earlier) < key(*own) {
+            *own = earlier;
         }
-        let (left, right) = (find(&mut parents, *left), find(&mut parents, *right));
-        // The earlier one leads, so that the leader of a finished cluster is its owner.
-        let earlier = |row: u32| (examples[row as usize].position, row);
-        let (first, second) = if earlier(left) <= earlier(right) { (left, right) } else { (right, left) };
-        parents[second as usize] = first;
     }
-    Ok((0..count).map(|row| find(&mut parents, row)).collect())
-}
-
-/// The leader of a row; halves the path on its way, so that long chains stay cheap.
-fn find(parents: &mut [u32], row: u32) -> u32 {
-    let mut at = row;
-    while parents[at as usize] != at {
-        let above = parents[parents[at as usize] as usize];
-        parents[at as usize] = above;
-        at = above;
+    let mut order: Vec<u32> = (0..count).collect();
+    order.sort_unstable_by_key(|row| key(*row));
+    for row in order {
+        // Whom it joined came earlier, and stands already where it belongs.
+        joined[row as usize] = joined[joined[row as usize] as usize];
     }
-    at
+    Ok(joined)
 }
 
 /// True when `shared` of `all` distinct 5-grams (intersection of union) are at least `parts` of 2^32.

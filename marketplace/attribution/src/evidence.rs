@@ -6,14 +6,14 @@
 
 use agora_types::command::MEMBERS_MAX;
 use agora_types::merkle::{leaf_hash, root};
-use agora_types::{Address, Amount, Canonical, Code, Hash, cbor};
+use agora_types::{Address, Amount, Canonical, Code, ContributionKind, Hash, SampledOf, cbor};
 use minicbor::{Decode, Encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::method::Method;
-use crate::rows::{Kind, Position};
-use crate::sample::{Sample, Sampled};
+use crate::rows::Position;
+use crate::sample::Sample;
 use crate::solve::CANDIDATES_MAX;
 use crate::vector::{DIMENSION_MAX, Vector};
 
@@ -82,7 +82,7 @@ pub struct Entry {
     pub account: Address,
     /// How it helps.
     #[n(4)]
-    pub kind: Kind,
+    pub kind: ContributionKind,
     /// What its kind counts.
     #[n(5)]
     pub weight: u32,
@@ -254,10 +254,10 @@ impl Evidence {
         totals
     }
 
-    /// What a final receipt says of a sample: how many calls it is of, and the one that was measured.
-    pub fn sampled(&self) -> Option<(u32, Sampled)> {
+    /// What a final receipt says of a sample.
+    pub fn sampled(&self) -> Option<SampledOf> {
         let sample = self.sample.as_ref()?;
-        Some((u32::try_from(sample.calls.len()).ok()?, *sample.drawn()))
+        Some(SampledOf { calls: u32::try_from(sample.calls.len()).ok()?, measured: sample.drawn().leaf })
     }
 
     /// The same without the query vector; both roots stay.

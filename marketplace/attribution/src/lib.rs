@@ -29,6 +29,7 @@ pub mod spans;
 mod spec;
 mod vector;
 
+pub use agora_types::{ContributionKind as Kind, SampledOf};
 pub use attribute::{Asked, Credited, Draft, Measured, Public, settle};
 pub use clusters::{cosine_at_least, jaccard_at_least, owners};
 pub use evidence::{Candidate, ENTRIES_MAX, EVIDENCE_VERSION, Entry, Evidence, Paid, SPANS_MAX, Span, Summary};
@@ -36,7 +37,7 @@ pub use fixed::{ONE, WHOLE, cosine, log2, split};
 pub use matrix::{HEADER_SIZE, MAGIC, Matrix, file, header};
 pub use method::{Method, Rule};
 pub use recompute::{Difference, Place, ReceiptFields, Verdict, level1, level2, level2_from};
-pub use rows::{Example, Kind, Position, ROWS_MAX, RowTable, WEIGHT_MAX};
+pub use rows::{Example, Position, ROWS_MAX, RowTable, WEIGHT_MAX};
 pub use sample::{SAMPLE_MAX, Sample, Sampled};
 pub use scan::{Best, Order, Scored, merge};
 pub use shares::{Payout, Share, Shares, Standing, payout, shares};

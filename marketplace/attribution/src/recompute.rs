@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use agora_types::{Amount, Canonical as _, Code, Hash};
+use agora_types::{Amount, Canonical as _, Code, Hash, SampledOf};
 
 use crate::attribute::{Asked, Draft, Public, settle};
 use crate::evidence::{Evidence, Paid};
@@ -35,8 +35,8 @@ pub struct ReceiptFields {
     pub paid: Amount,
     /// Index and leaf hash of the provisional receipt.
     pub provisional: (u64, Hash),
-    /// Where one answer was measured for several calls: their number, and the leaf hash of the one that was measured.
-    pub sampled: Option<(u32, Hash)>,
+    /// Where one answer was measured for several calls.
+    pub sampled: Option<SampledOf>,
 }
 
 macro_rules! places {
@@ -77,8 +77,8 @@ places! {
     InfluenceRoot "the receipt's influence root",
     Pool "the receipt's contributor pool",
     ReceiptPaid "the receipt's payment to contributors",
-    Sample "the calls that one answer was measured for",
     Total "a total of the receipt",
+    Sample "the calls that one answer was measured for",
 }
 
 /// The first thing that does not follow.
@@ -248,8 +248,7 @@ fn compare_receipt(receipt: &ReceiptFields, evidence: &Evidence) -> Result<(), D
 
 /// A sample has the receipt's call in it with its pool, no more calls than the spec allows, and the drawn one measured.
 fn compare_sample(spec: &AttributionSpec, receipt: &ReceiptFields, evidence: &Evidence) -> Result<(), Difference> {
-    let sampled = evidence.sampled();
-    same(Place::Sample, receipt.sampled, sampled.map(|(calls, drawn)| (calls, drawn.leaf)))?;
+    same(Place::Sample, receipt.sampled, evidence.sampled())?;
     let Some(sample) = &evidence.sample else { return Ok(()) };
     let most = spec.sample_one_in as usize;
     same(Place::Sample, sample.calls.len(), sample.calls.len().min(most))?;

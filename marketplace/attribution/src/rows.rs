@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use agora_types::merkle::{leaf_hash, root};
-use agora_types::{Address, Canonical, Code, Hash, cbor};
+use agora_types::{Address, Canonical, Code, ContributionKind, Hash, cbor};
 use minicbor::{Decode, Encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,30 +30,6 @@ pub struct Position {
     pub item: u32,
 }
 
-/// How a contribution helps; the numbers are those of the datanets' records.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize, JsonSchema,
-)]
-#[cbor(index_only)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Data of its own.
-    #[n(0)]
-    Source,
-    /// Something that was wrong, made right.
-    #[n(1)]
-    Correction,
-    /// Labels, judgements, explanations.
-    #[n(2)]
-    Annotation,
-    /// Choosing, ordering, cleaning.
-    #[n(3)]
-    Curation,
-    /// The same in another language.
-    #[n(4)]
-    Translation,
-}
-
 /// One training example: a row of the matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
 #[cbor(map)]
@@ -69,7 +45,7 @@ pub struct Example {
     pub position: Position,
     /// How it helps.
     #[n(3)]
-    pub kind: Kind,
+    pub kind: ContributionKind,
     /// What its kind counts in the terms of its datanet, 0 to [`WEIGHT_MAX`]; 0 explains but earns nothing.
     #[n(4)]
     pub weight: u32,

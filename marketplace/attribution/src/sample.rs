@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most calls of a group.
-pub const SAMPLE_MAX: usize = 64;
+pub const SAMPLE_MAX: usize = agora_types::SAMPLE_MAX as usize;
 const SAMPLE_TAG: &str = "agora/attribution-sample/v1";
 
 /// A call that one measured answer pays.

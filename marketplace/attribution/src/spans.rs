@@ -1,17 +1,23 @@
-//! Which parts of an answer were copied from the data: the rule, on plain data; the index that finds matches is
+//! Which parts of an answer were copied from the data: the rule, on plain data; the index that finds what is held is
 //! elsewhere.
 //!
-//! 1. *Maximal matches* (OLMoTrace's rule, arXiv 2504.07096): the longest match that begins at each token, without
-//!    those that lie inside another, of at least `span_tokens_min` tokens.
-//! 2. *Dropped* when more than `clusters_max` clusters hold it (a common phrase), or when the base model gives its
-//!    tokens a mean probability above `base_probability_max` (it needed no teaching).
-//! 3. *Echoes*: tokens inside any run of `span_tokens_min` tokens that the prompt holds too are nobody's, so that
+//! Everything goes by *windows*, runs of `span_tokens_min` tokens of the answer.
+//!
+//! 1. A window that the data holds belongs to the cluster that was committed first of those that hold it, as with
+//!    near-duplicates. One that more than `clusters_max` clusters hold is a common phrase and belongs to nobody.
+//! 2. Windows of one cluster that overlap make a *match*. So whoever puts another's text into a longer one of its own
+//!    has a match only where its own begins: of two that hold a token it is not the longer match that counts (as in
+//!    OLMoTrace, arXiv 2504.07096, which pays nobody) but who said it first.
+//! 3. *Dropped* is a match to whose tokens the base model gives a mean probability above `base_probability_max` (it
+//!    needed no teaching).
+//! 4. *Echoes*: tokens inside any run of `span_tokens_min` tokens that the prompt holds too are nobody's, so that
 //!    asking for one's own text pays nothing. A match that keeps fewer than `span_tokens_min` tokens is dropped.
-//! 4. *Rarest first*: each token counts once, for the match with the fewest occurrences (then the longer, then the
-//!    earlier) that covers it.
-//! 5. Of the clusters that hold a match, the one committed first owns it, as with near-duplicates.
+//! 5. Each token counts once, for the match of the earliest cluster that covers it.
+//! 6. Of more than [`SPANS_MAX`] runs those of the rarest matches stay (OLMoTrace's rule): the fewest occurrences, then
+//!    the longer, then the earlier in the answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use agora_types::Code;
 
@@ -23,13 +29,11 @@ use crate::spec::VerbatimRules;
 /// Most tokens of an answer or a prompt that are looked at.
 pub const TOKENS_MAX: usize = 1 << 20;
 
-/// The longest match in the data that begins at one token of the answer.
+/// Who holds the `span_tokens_min` tokens that begin at one token of the answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Longest {
-    /// Its length in tokens; 0: none.
-    pub length: u32,
-    /// The clusters that hold it, by their owners' positions; any order, repeats allowed. May be cut short once it has
-    /// more than `clusters_max` different ones.
+pub struct Window {
+    /// The clusters that hold it, by their owners' positions; any order, repeats allowed; none where nobody does. May
+    /// be cut short once it has more than `clusters_max` different ones.
     pub clusters: Vec<Position>,
     /// How often it occurs in all of the data.
     pub count: u64,
@@ -48,97 +52,110 @@ pub struct Run {
     pub cluster: Position,
 }
 
-/// A match that is still in.
+/// Overlapping windows of one cluster.
 struct Match {
-    start: usize,
-    end: usize,
+    tokens: Range<usize>,
+    /// Of its rarest window.
     count: u64,
     cluster: Position,
 }
 
-/// The copied runs of an answer, in rising order of start, none overlapping; at most [`SPANS_MAX`], rarest matches
-/// first.
+/// The copied runs of an answer, in rising order of start, none overlapping; at most [`SPANS_MAX`].
 ///
-/// `matches` and `base_probability` (the base model's probability of each token, parts of 2^32) have one entry for each
-/// token of `output`.
+/// `windows` and `base_probability` (the base model's probability of each token, parts of 2^32) have one entry for each
+/// token of `output`; a window that would end behind the last token is nobody's.
 ///
 /// # Errors
-/// `attribution.bad_input` for lengths that differ or are out of bounds, a match past the end or without clusters, or a
-/// probability above one.
+/// `attribution.bad_input` for lengths that differ or are out of bounds, a window past the end, or a probability above
+/// one.
 pub fn runs(
     rules: &VerbatimRules,
     prompt: &[u32],
     output: &[u32],
-    matches: &[Longest],
+    windows: &[Window],
     base_probability: &[u64],
 ) -> Result<Vec<Run>, Code> {
+    let least = rules.span_tokens_min as usize;
     let fits = prompt.len() <= TOKENS_MAX
         && output.len() <= TOKENS_MAX
-        && matches.len() == output.len()
+        && windows.len() == output.len()
         && base_probability.len() == output.len()
         && base_probability.iter().all(|probability| *probability <= WHOLE)
-        && matches.iter().enumerate().all(|(start, one)| {
-            (one.length as usize) <= output.len() - start && (one.length == 0 || !one.clusters.is_empty())
-        });
-    if !fits || rules.span_tokens_min == 0 {
+        && windows.iter().rev().take(least.saturating_sub(1)).all(|window| window.clusters.is_empty());
+    if !fits || least == 0 {
         return Err(Code::AttributionInput);
     }
-    let least = rules.span_tokens_min as usize;
     let echoes = echoes(prompt, output, least);
-    let mut kept = maximal(rules, matches, base_probability);
-    kept.retain(|one| echoes[one.start..one.end].iter().filter(|echo| !**echo).count() >= least);
-    kept.sort_unstable_by_key(|one| (one.count, std::cmp::Reverse(one.end - one.start), one.start));
+    let mut matches = matches(rules, windows);
+    matches.retain(|one| {
+        // At most 2^20 tokens of at most 2^32 each.
+        let expected: u64 = base_probability[one.tokens.clone()].iter().sum();
+        let taught = expected <= rules.base_probability_max.saturating_mul(one.tokens.len() as u64);
+        taught && echoes[one.tokens.clone()].iter().filter(|echo| !**echo).count() >= least
+    });
 
-    // Each token goes to the first match in that order.
-    let mut takers: Vec<Option<usize>> = vec![None; output.len()];
-    for (rank, one) in kept.iter().enumerate() {
-        for at in one.start..one.end {
-            if !echoes[at] && takers[at].is_none() {
-                takers[at] = Some(rank);
-            }
-        }
-    }
     let mut found: Vec<(usize, Run)> = Vec::new();
     let mut at = 0;
-    for same in takers.chunk_by(|left, right| left == right) {
-        if let Some(rank) = same[0] {
-            let one = &kept[rank];
-            let (start, length, match_length) = (number(at), number(same.len()), number(one.end - one.start));
-            found.push((rank, Run { start, length, match_length, cluster: one.cluster }));
+    for same in takers(&matches, &echoes).chunk_by(|left, right| left == right) {
+        if let Some(taker) = same[0] {
+            let one = &matches[taker];
+            let (start, length, match_length) = (number(at), number(same.len()), number(one.tokens.len()));
+            found.push((taker, Run { start, length, match_length, cluster: one.cluster }));
         }
         at += same.len();
     }
-    found.sort_by_key(|(rank, run)| (*rank, run.start));
-    found.truncate(SPANS_MAX);
-    let mut runs: Vec<Run> = found.into_iter().map(|(_, run)| run).collect();
-    runs.sort_unstable_by_key(|run| run.start);
-    Ok(runs)
+    if found.len() > SPANS_MAX {
+        found.sort_by_key(|(taker, run)| {
+            let one = &matches[*taker];
+            (one.count, std::cmp::Reverse(one.tokens.len()), one.tokens.start, run.start)
+        });
+        found.truncate(SPANS_MAX);
+        found.sort_unstable_by_key(|(_, run)| run.start);
+    }
+    Ok(found.into_iter().map(|(_, run)| run).collect())
 }
 
-/// Steps 1 and 2.
-fn maximal(rules: &VerbatimRules, matches: &[Longest], base_probability: &[u64]) -> Vec<Match> {
-    let mut kept = Vec::new();
-    let mut furthest = 0;
-    for (start, one) in matches.iter().enumerate() {
-        let end = start + one.length as usize;
-        if end <= furthest {
+/// Steps 1 and 2: in rising order of first token, then of cluster.
+fn matches(rules: &VerbatimRules, windows: &[Window]) -> Vec<Match> {
+    let least = rules.span_tokens_min as usize;
+    let mut matches: Vec<Match> = Vec::new();
+    // The last match of each cluster.
+    let mut last: BTreeMap<Position, usize> = BTreeMap::new();
+    for (start, window) in windows.iter().enumerate() {
+        let clusters: BTreeSet<Position> = window.clusters.iter().copied().collect();
+        let Some(cluster) = clusters.first().filter(|_| clusters.len() <= rules.clusters_max as usize) else {
             continue;
-        }
-        furthest = end;
-        let clusters: BTreeSet<Position> = one.clusters.iter().copied().collect();
-        let rare = clusters.len() <= rules.clusters_max as usize;
-        // At most 2^20 tokens of at most 2^32 each.
-        let expected: u64 = base_probability[start..end].iter().sum();
-        let taught = expected <= rules.base_probability_max.saturating_mul((end - start) as u64);
-        if let Some(cluster) = clusters.first()
-            && one.length >= rules.span_tokens_min
-            && rare
-            && taught
-        {
-            kept.push(Match { start, end, count: one.count, cluster: *cluster });
+        };
+        match last.get(cluster).map(|at| &mut matches[*at]).filter(|one| start < one.tokens.end) {
+            Some(one) => {
+                one.tokens.end = start + least;
+                one.count = one.count.min(window.count);
+            }
+            None => {
+                last.insert(*cluster, matches.len());
+                matches.push(Match { tokens: start..start + least, count: window.count, cluster: *cluster });
+            }
         }
     }
-    kept
+    matches
+}
+
+/// Step 5: for each token the match that has it. `matches` begin in rising order.
+fn takers(matches: &[Match], echoes: &[bool]) -> Vec<Option<usize>> {
+    // What has begun, by cluster: of one cluster no two matches overlap. What has ended goes when it comes first.
+    let mut open: BTreeMap<Position, usize> = BTreeMap::new();
+    let mut rest = matches.iter().enumerate().peekable();
+    let mut takers = Vec::with_capacity(echoes.len());
+    for (token, echo) in echoes.iter().enumerate() {
+        while let Some((at, one)) = rest.next_if(|(_, one)| one.tokens.start == token) {
+            open.insert(one.cluster, at);
+        }
+        while open.first_key_value().is_some_and(|(_, at)| matches[*at].tokens.end <= token) {
+            open.pop_first();
+        }
+        takers.push(open.first_key_value().map(|(_, at)| *at).filter(|_| !echo));
+    }
+    takers
 }
 
 /// For each token of the answer: is it inside a run of `least` tokens that the prompt holds too?

@@ -176,6 +176,22 @@ impl Verdict {
 }
 
 impl Act {
+    /// True where it says what `earlier` says: the same speaker by the same key, of the same subject, in the same words.
+    /// When something is said decides nothing: after one's own newest word about a subject, the same again has no effect.
+    pub fn repeats(&self, earlier: &Self) -> bool {
+        match (self, earlier) {
+            (Self::Verdict(one), Self::Verdict(other)) => {
+                let same = Verdict { time: one.payload().time, ..other.payload().clone() };
+                one.key() == other.key() && *one.payload() == same
+            }
+            (Self::Withdrawal(one), Self::Withdrawal(other)) => {
+                let same = Withdrawal { time: one.payload().time, ..other.payload().clone() };
+                one.key() == other.key() && *one.payload() == same
+            }
+            (Self::Verdict(_), Self::Withdrawal(_)) | (Self::Withdrawal(_), Self::Verdict(_)) => false,
+        }
+    }
+
     /// The canonical bytes of the statement; its tag says which kind it is.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {

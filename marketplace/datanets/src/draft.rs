@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agora_types::key::StatementKey;
 use agora_types::merkle::{Frontier, leaf_hash};
-use agora_types::{Address, Canonical as _, Code, Hash, Signed};
+use agora_types::{Address, Canonical as _, Code, ContributionKind, Hash, Signed};
 
 use crate::act::{Act, Reason, Ruling, Subject};
 use crate::contribution::{Contribution, Position};
 use crate::policy::Policy;
-use crate::submission::{ContributionKind, Submission};
+use crate::submission::Submission;
 use crate::terms::Terms;
 
 /// Most contributions of a datanet, whatever became of them.

@@ -1,13 +1,12 @@
 //! What training reads: the contributions that are in, one by one, in canonical order, each compared with its
 //! commitment.
 
-use agora_types::{Address, Code, Hash};
+use agora_types::{Address, Code, ContributionKind, Hash};
 
 use crate::contribution::Position;
 use crate::draft::Draft;
 use crate::item::{Item, Reveal};
 use crate::membership::Membership;
-use crate::submission::ContributionKind;
 
 /// One contribution of a version with its data.
 #[derive(Debug, Clone, PartialEq, Eq)]

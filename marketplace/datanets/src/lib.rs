@@ -34,6 +34,7 @@ mod terms;
 mod version;
 
 pub use act::{Act, NOTE_SIZE_MAX, Reason, Ruling, Subject, Verdict, Withdrawal};
+pub use agora_types::ContributionKind;
 pub use batch::{Batch, BatchSeed, commit, salt};
 pub use charter::Charter;
 pub use contribution::{Contribution, Position, contributions_root};
@@ -43,8 +44,6 @@ pub use item::{ITEM_SIZE_MAX, Item, MESSAGES_MAX, Message, Reveal, Role};
 pub use members::{KIND_WEIGHT_MAX, KindWeights, payees_root};
 pub use membership::{Counts, Membership, Standing};
 pub use policy::{Action, Admission, CURATORS_MAX, Checks, Curator, LICENCES_MAX, Policy};
-pub use submission::{
-    Commitment, ContributionKind, DECLARED_WEIGHT_MAX, ITEMS_MAX, Submission, licence_hash, submission_root,
-};
+pub use submission::{Commitment, DECLARED_WEIGHT_MAX, ITEMS_MAX, Submission, licence_hash, submission_root};
 pub use terms::Terms;
 pub use version::DatanetVersion;

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use agora_types::command::Member;
 use agora_types::merkle::{leaf_hash, root};
-use agora_types::{Address, Code, Hash, cbor};
+use agora_types::{Address, Code, ContributionKind, Hash, cbor};
 use minicbor::{Decode, Encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::draft::Draft;
 use crate::membership::Membership;
-use crate::submission::ContributionKind;
 
 /// Highest weight of a kind.
 pub const KIND_WEIGHT_MAX: u32 = 10_000;

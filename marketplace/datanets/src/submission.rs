@@ -1,7 +1,7 @@
 //! A submission: what a contributor says once of a whole batch, over the root that the ledger recorded before.
 
 use agora_types::merkle::{leaf_hash, root, root_from_inclusion};
-use agora_types::{Address, Canonical, Code, DatanetId, Hash, Timestamp};
+use agora_types::{Address, Canonical, Code, ContributionKind, DatanetId, Hash, Timestamp};
 use minicbor::{Decode, Encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,28 +13,6 @@ use crate::terms::{TITLE_SIZE_MAX, is_licence, is_line};
 pub const DECLARED_WEIGHT_MAX: u32 = 10_000;
 /// Most items of a submission.
 pub const ITEMS_MAX: u32 = 65_536;
-
-/// How a contribution helps. Numbers are never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize, JsonSchema)]
-#[cbor(index_only)]
-#[serde(rename_all = "snake_case")]
-pub enum ContributionKind {
-    /// Data of its own.
-    #[n(0)]
-    Source,
-    /// Something that was wrong, made right.
-    #[n(1)]
-    Correction,
-    /// Labels, judgements, explanations.
-    #[n(2)]
-    Annotation,
-    /// Choosing, ordering, cleaning.
-    #[n(3)]
-    Curation,
-    /// The same in another language.
-    #[n(4)]
-    Translation,
-}
 
 /// What is said of all items of a batch, signed by the contributor's statement key.
 ///

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{self, Data, Path, Payload, Query, ServiceConfig};
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse};
-use agora_economy::ports::datanets::{Columns, Contribution, Datanets, Document, Format, Kind};
-use agora_types::{Code, Hash};
+use agora_economy::ports::datanets::{Columns, Contribution, Datanets, Document, Format};
+use agora_types::{Code, ContributionKind, Hash};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -150,7 +150,7 @@ struct Fields {
     whole: bool,
     licence: Option<String>,
     title: Option<String>,
-    kind: Option<Kind>,
+    kind: Option<ContributionKind>,
     weight: Option<u32>,
     skip_bad: bool,
     dry_run: bool,
@@ -196,7 +196,7 @@ pub(crate) fn said(text: &str) -> Result<Contribution, Failure> {
         whole: fields.whole,
         licence: fields.licence,
         title: fields.title,
-        kind: fields.kind.unwrap_or(Kind::Source),
+        kind: fields.kind.unwrap_or(ContributionKind::Source),
         weight,
         skip_bad: fields.skip_bad,
         dry_run: fields.dry_run,
@@ -211,13 +211,13 @@ mod tests {
     #[test]
     fn a_query_says_what_the_command_line_says() {
         let usual = said("").unwrap();
-        assert_eq!((usual.columns, usual.kind, usual.weight), (Columns::Usual, Kind::Source, 100));
+        assert_eq!((usual.columns, usual.kind, usual.weight), (Columns::Usual, ContributionKind::Source, 100));
         assert!(!usual.whole && !usual.skip_bad && !usual.dry_run);
         let all = "prompt=Frage&response=Antwort&whole=true&licence=CC0-1.0&title=a%20b&kind=translation&weight=7\
                    &skip_bad=true&dry_run=true";
         let all = said(all).unwrap();
         assert_eq!(all.columns, Columns::Pair("Frage".to_owned(), "Antwort".to_owned()));
-        assert_eq!((all.kind, all.weight, all.title.as_deref()), (Kind::Translation, 7, Some("a b")));
+        assert_eq!((all.kind, all.weight, all.title.as_deref()), (ContributionKind::Translation, 7, Some("a b")));
         assert_eq!((all.licence.as_deref(), all.whole, all.skip_bad, all.dry_run), (Some("CC0-1.0"), true, true, true));
     }
 

@@ -1,9 +1,9 @@
 //! What a receipt must say to be one, judged from itself alone.
 
 use agora_types::command::METHOD_SIZE_MAX;
-use agora_types::{Amount, Code};
+use agora_types::{Amount, Code, SAMPLE_MAX};
 
-use crate::receipt::{Attribution, DECLARED_WEIGHTS, LIST_MAX, Receipt, Role, SAMPLED_MAX, State, WHOLE};
+use crate::receipt::{Attribution, DECLARED_WEIGHTS, LIST_MAX, Receipt, Role, State, WHOLE};
 
 impl Receipt {
     /// Checks bounds and arithmetic: charge = prices x usage, legs in order and summing to what they must.
@@ -65,7 +65,7 @@ impl Attribution {
         // Only measured shares can be those of a sample.
         let sampled = self
             .sampled
-            .is_none_or(|sample| is_final && !self.is_declared() && (2..=SAMPLED_MAX).contains(&sample.calls));
+            .is_none_or(|sample| is_final && !self.is_declared() && (2..=SAMPLE_MAX).contains(&sample.calls));
         named && ordered && shares && sampled
     }
 }

@@ -14,8 +14,6 @@ use serde::{Deserialize, Serialize};
 pub const LIST_MAX: usize = 16;
 /// One whole in [`Attribution::explained`] and [`Attribution::residual`].
 pub const WHOLE: u64 = 1 << 32;
-/// Most calls that one measured answer stands for.
-pub const SAMPLED_MAX: u32 = 64;
 
 /// What was paid for. Numbers are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
@@ -162,18 +160,7 @@ pub struct Attribution {
     pub sampled: Option<SampledOf>,
 }
 
-/// One answer was measured for several calls, whose final receipts all carry its shares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, JsonSchema)]
-#[cbor(map)]
-pub struct SampledOf {
-    /// How many calls, 2 to [`SAMPLED_MAX`].
-    #[n(0)]
-    pub calls: u32,
-    /// Leaf hash of the provisional receipt of the answer that was measured.
-    #[n(1)]
-    pub measured: Hash,
-}
-
+pub use agora_types::SampledOf;
 pub use agora_types::command::DECLARED_WEIGHTS;
 
 /// What a leg is paid for. Numbers are never reused.

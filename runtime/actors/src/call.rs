@@ -25,6 +25,7 @@ mod bill;
 mod desk;
 mod line;
 mod measure;
+mod queue;
 mod sale;
 mod sampling;
 mod seller;
@@ -122,12 +123,12 @@ async fn finish(
     let open = seller.ledger().open_call(sale.payer, sale.call).await?;
     if open.as_ref().is_some_and(|open| open.method.is_some()) {
         let request = sale.request(seller).await?;
-        let job = measure::job(&sale, open.as_ref(), bill::spec(&receipt), request);
-        sale.close(seller, job).await?;
+        let job = queue::job(&sale, open.as_ref(), bill::spec(&receipt), request);
+        sale.close(seller, job.into_iter().flatten()).await?;
         return Ok(receipt);
     }
     bill::finalize(seller, &sale, open).await?;
-    sale.close(seller, None).await?;
+    sale.close(seller, []).await?;
     Ok(receipt)
 }
 

@@ -16,6 +16,7 @@
 //!
 //! Everything here blocks: a program calls it on a thread that may. One writer at a time.
 
+mod acts;
 mod rows;
 mod versions;
 
@@ -25,8 +26,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use agora_datanets::checks::check;
 use agora_datanets::similar::{Clusters, Mark, MinHasher, Shingles};
 use agora_datanets::{
-    ACTS_MAX, Act, CONTRIBUTIONS_MAX, Charter, Contribution, DatanetVersion, Draft, Membership, Policy, Position,
-    Reveal, Standing, Subject, Submission, licence_hash,
+    Act, CONTRIBUTIONS_MAX, Charter, Contribution, DatanetVersion, Draft, Membership, Policy, Position, Reveal,
+    Standing, Submission, licence_hash,
 };
 use agora_economy::ports::log::READ_ROWS_MAX;
 use agora_economy::ports::state::Journal;
@@ -36,7 +37,7 @@ use futures::executor::block_on;
 
 use crate::error::CallError;
 use crate::ledger::LedgerHandle;
-use rows::{ACT, ACT_NUMBER, CONTENT, CONTRIBUTION, HEAD, PLACE, POLICY, REVEAL, Rows, SUBMISSION, VERSION, damaged};
+use rows::{ACT, CONTENT, CONTRIBUTION, HEAD, PLACE, POLICY, REVEAL, Rows, SUBMISSION, VERSION, damaged};
 pub use rows::{DatanetHead, PendingVersion};
 pub use versions::Next;
 
@@ -178,7 +179,7 @@ impl Keeper {
             None if self.rows.list(vec![HEAD], DATANETS_MAX)?.len() >= DATANETS_MAX => {
                 return refuse(Code::DatanetTerms, format!("this node keeps {DATANETS_MAX} datanets already"));
             }
-            None => DatanetHead { charter: Vec::new(), contributions: 0, acts: 0, submissions: 0, version: 0 },
+            None => DatanetHead::default(),
         };
         head.charter = charter.to_bytes();
         let policy = &said.policy;
@@ -190,9 +191,11 @@ impl Keeper {
     }
 
     fn kept(&self, id: DatanetId, head: DatanetHead) -> Result<Kept, CallError> {
-        let statement = match head.version {
-            0 => None,
-            version => {
+        let statement = match (head.version, head.statement) {
+            (0, _) => None,
+            (_, Some(known)) => Some(known),
+            // An earlier release wrote the head.
+            (version, None) => {
                 let bytes = self.rows.get(Rows::key(VERSION, &id, &[&version.to_be_bytes()]))?;
                 Some(Hash::sha256(bytes.ok_or_else(|| damaged("its newest version is missing"))?))
             }
@@ -365,78 +368,6 @@ impl Keeper {
         Ok(false)
     }
 
-    /// Puts an act into its list: a verdict by one of the policy's curators, or a withdrawal by who signed the submission.
-    /// Answers with its number. The very same act again changes nothing.
-    ///
-    /// # Errors
-    /// `datanet.not_found`, `datanet.bad_act`; faults.
-    pub fn act(&self, act: &Act) -> Result<u32, CallError> {
-        let datanet = match act {
-            Act::Verdict(signed) => signed.payload().datanet,
-            Act::Withdrawal(signed) => signed.payload().datanet,
-        };
-        let _one = lock(&self.writer);
-        let Kept { id, charter, mut head, .. } = self.get(&datanet)?;
-        let network = charter.payload().terms.network;
-        match act {
-            Act::Verdict(signed) => {
-                let said = signed.payload();
-                said.check().or_else(|code| refuse(code, said.note.clone()))?;
-                let names =
-                    |curator: &agora_datanets::Curator| curator.account == said.curator && curator.key == *signed.key();
-                if said.network != network || !charter.payload().policy.curators.iter().any(names) {
-                    return refuse(
-                        Code::ActInvalid,
-                        format!("{} is no curator of it, or not by this key", said.curator),
-                    );
-                }
-                self.subject(&id, &said.subject)?;
-            }
-            Act::Withdrawal(signed) => {
-                let said = signed.payload();
-                let (key, by) = self.subject(&id, &said.subject)?;
-                if said.network != network || by != said.contributor || key != *signed.key() {
-                    return refuse(Code::ActInvalid, "only who gave it takes it back, by the key of the submission");
-                }
-            }
-        }
-        let bytes = act.to_bytes();
-        let again = Rows::key(ACT_NUMBER, &id, &[Hash::sha256(&bytes).as_bytes()]);
-        if let Some(known) = self.rows.get(again.clone())? {
-            return known.try_into().map(u32::from_be_bytes).map_err(|_| damaged("the number of an act"));
-        }
-        if head.acts as usize >= ACTS_MAX {
-            return refuse(Code::ActInvalid, format!("the datanet has {ACTS_MAX} acts"));
-        }
-        let number = head.acts;
-        head.acts += 1;
-        self.rows.commit(vec![
-            Rows::put(Rows::key(ACT, &id, &[&number.to_be_bytes()]), bytes),
-            Rows::put(again, number.to_be_bytes().into()),
-            Rows::put(Rows::key(HEAD, &id, &[]), head.to_bytes()),
-        ])?;
-        Ok(number)
-    }
-
-    /// Who gave what an act is about, and the key of the submission.
-    fn subject(
-        &self,
-        id: &DatanetId,
-        subject: &Subject,
-    ) -> Result<(agora_types::key::StatementKey, Address), CallError> {
-        let unknown = || CallError::new(Code::ActInvalid, "about what the datanet does not have");
-        let seq = match subject {
-            Subject::Submission(seq) => *seq,
-            Subject::Contribution(content) => {
-                let place = self.rows.get(Rows::key(CONTENT, id, &[content.as_bytes()]))?.ok_or_else(unknown)?;
-                let found = self.rows.read::<Contribution>(Rows::key(CONTRIBUTION, id, &[&place]))?;
-                found.ok_or_else(|| damaged("a contribution is missing"))?.position.seq
-            }
-        };
-        let signed = self.submission(id, seq)?.ok_or_else(unknown)?;
-        Ok((*signed.key(), signed.payload().contributor))
-    }
-
     /// What stands at an item's place among all commitments, with its place in the list; `None` where nothing was revealed.
     ///
     /// # Errors
@@ -468,7 +399,7 @@ impl Keeper {
                 let missing = || CallError::new(Code::DatanetNotFound, format!("version {version} of {id}"));
                 let signed = self.version(id, version)?.ok_or_else(missing)?;
                 let said = signed.payload();
-                let policy = self.rows.read::<Policy>(Rows::key(POLICY, id, &[said.policy_hash.as_bytes()]))?;
+                let policy = self.policy(id, &said.policy_hash)?;
                 let policy = policy.ok_or_else(|| damaged("the policy of a version is missing"))?;
                 let charter = Charter { terms: said.terms.clone(), policy, time: said.time };
                 let sizes = (small(said.tree_size)?, small(said.acts_size)?);
@@ -492,6 +423,14 @@ impl Keeper {
         let opened = Arc::new(opened);
         *lock(&self.opened) = Some(Arc::clone(&opened));
         Ok(opened)
+    }
+
+    /// The policy of this hash: every one that a charter ever had is kept, for the versions that were made under it.
+    ///
+    /// # Errors
+    /// Faults.
+    pub fn policy(&self, id: &DatanetId, hash: &Hash) -> Result<Option<Policy>, CallError> {
+        self.rows.read(Rows::key(POLICY, id, &[hash.as_bytes()]))
     }
 
     /// The newest kept version.

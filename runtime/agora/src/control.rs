@@ -28,7 +28,7 @@ pub use answer::{
 };
 pub use datanet::{
     ActTaken, CharterView, Contributed, DatanetAsk, DatanetView, Datanets, ItemName, ItemPage, ItemRow, ItemView,
-    Names, RevealedItem, VersionDraft,
+    Names, PolicyView, RevealedItem, VersionDraft,
 };
 pub use request::Request;
 

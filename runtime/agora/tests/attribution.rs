@@ -4,166 +4,31 @@
 
 mod world;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use agora::control::client::HttpService;
-use agora::control::{Committed, Request as Control, Service, Status};
-use agora::node::System;
-use agora_actors::clock::fresh_head;
-use agora_attribution::{AttributionSpec, DatanetRef, Evidence, Kind, Method, Position, WHOLE};
-use agora_gradient::Layout;
-use agora_inference_api::{Request, SplitMix64};
-use agora_influence::{Adapter, Asked, Example, Settings, Teaching, Workbench, build, tokens_of};
-use agora_openlora::weights::{Role, Weights};
+use agora_attribution::{Evidence, WHOLE};
 use agora_receipts::Envelope;
 use agora_receipts::envelope::Enclosed;
-use agora_shell::keystore::KeyStore;
-use agora_types::batch::Entry;
-use agora_types::command::{Command, RegisterDatanet};
-use agora_types::genesis::Genesis;
-use agora_types::{Address, Canonical as _, Code, DatanetId, Hash};
+use agora_types::{Canonical as _, Code, Hash};
 use serde_json::{Value, json};
-use world::buyer::send;
 use world::ground::{Ground, Node, PATIENCE};
+use world::taught::{Taught, contributor, tiny};
 use world::{Home, validate};
 
 const QUESTION: &str = "who owns a wreck that the sea gave back";
-const TOKENS: u64 = 24;
-const CONTRIBUTORS: [&str; 3] = ["ada", "bo", "chi"];
 
-/// A network `demo` whose node serves the tiny model with the adapter `taught`.
-struct Stage {
-    ground: Ground,
-    runtime: tokio::runtime::Runtime,
-    weights: Weights,
-    adapter: PathBuf,
-}
-
-fn tiny() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../inference/openlora/tests/data/families/llama.gguf")
-}
-
-/// Numbers that follow from a seed, from -1 to 1.
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
-    let mut random = SplitMix64(seed);
-    (0..count).map(|_| random.symmetric()).collect()
-}
-
-impl Stage {
-    fn set() -> Self {
-        let model: &'static str = tiny().to_str().unwrap().to_owned().leak();
-        let ground = Ground { home: Home::empty(), model };
-        // The first start makes the network.
-        ground.start().stop(&ground);
-        let adapter = ground.home.path().join("data/demo/adapters/taught");
-        std::fs::create_dir_all(adapter.parent().unwrap()).unwrap();
-        let weights = Weights::load(&tiny(), None, 512, &mut |_| {}).unwrap();
-        let shape = weights.shape();
-        let layout = Layout::new(shape, 2, 2.0, &[Role::Query, Role::Value], 0..shape.layers).unwrap();
-        let numbers: Vec<f32> = numbers(layout.size(), 7).into_iter().map(|number| number * 0.3).collect();
-        weights.write_adapter(&layout.tuned(&numbers), &adapter).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Self { ground, runtime, weights, adapter }
-    }
-
-    fn network(&self) -> PathBuf {
-        self.ground.home.path().join("data/demo")
-    }
-
-    fn ask<A: serde::de::DeserializeOwned>(&self, request: Control) -> A {
-        let service = HttpService::at(&self.network(), None).unwrap();
-        self.runtime.block_on((&service as &dyn Service).call(request)).unwrap_or_else(|failure| panic!("{failure}"))
-    }
-
-    /// Buys the answer to the question with an API key.
-    fn buy(&self, model: &str, key: &str) -> String {
-        let status: Status = self.ask(Control::Status);
-        let at: SocketAddr = status.http.unwrap().trim_start_matches("http://").parse().unwrap();
-        let messages = json!([{"role": "user", "content": QUESTION}]);
-        let body = json!({"model": model, "messages": messages, "max_tokens": TOKENS, "temperature": 0}).to_string();
-        let request = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             authorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let reply = send(at, request.as_bytes()).expect("an answer");
-        assert_eq!(reply.status, 200, "{reply:?}");
-        reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
-    }
-
-    /// The index of an adapter that twelve examples of three people taught; the first of them holds the answer itself.
-    fn teach(&self, answer: &str, datanet: DatanetId) -> AttributionSpec {
-        let words = self.weights.shape().vocabulary as u32;
-        let made_up = |seed: u64| {
-            let tokens = |count, seed| numbers(count, seed).iter().map(|n| (n.abs() * 997.0) as u32 % words).collect();
-            Asked { prompt: tokens(5, seed), response: tokens(12, seed ^ 99) }
-        };
-        let request = Request::ask(QUESTION, TOKENS).to_bytes();
-        let real = tokens_of(&self.weights, &request, answer.as_bytes()).unwrap();
-        let example = |at: u64| Example {
-            text: if at == 0 { real.response.clone() } else { made_up(at).response },
-            asked: if at == 0 { real.clone() } else { made_up(at) },
-            about: agora_attribution::Example {
-                contribution: Hash::sha256(at.to_be_bytes()),
-                account: Address::system(CONTRIBUTORS[at as usize % 3]),
-                position: Position { seq: at, index: 0, item: 0 },
-                kind: Kind::Source,
-                weight: 100,
-            },
-        };
-        let examples: Vec<Example> = (0..12).map(example).collect();
-        let null: Vec<Asked> = (100..110).map(made_up).collect();
-        let datanets = [DatanetRef { id: datanet, root: Hash::sha256("root"), tree_size: 12 }];
-        let adapter = Adapter::read(&self.weights, &self.adapter).unwrap();
-        let teaching = Teaching {
-            adapter: &adapter,
-            examples: &examples,
-            datanets: &datanets,
-            copies: &[],
-            null: &null,
-            own: &[],
-        };
-        let settings = Settings { method: Method::InfluenceEkfacNnls, dimension: 256, ..Settings::default() };
-        let mut bench = Workbench::new(self.weights.clone(), 1).unwrap();
-        build(&mut bench, &teaching, &settings, &self.adapter.join("attribution"), &mut |_| {}).unwrap()
-    }
-
-    /// Registers the datanet that taught the adapter, by the wallet `main`.
-    fn register(&self) -> DatanetId {
-        let keys = self.network().join("keys");
-        let passphrase = std::fs::read_to_string(keys.join("dev.passphrase")).unwrap();
-        let owner = KeyStore::at(keys).open_wallet("main", &passphrase).unwrap();
-        let genesis = Genesis::from_bytes(&std::fs::read(self.network().join("genesis.cbor")).unwrap()).unwrap();
-        let command = RegisterDatanet {
-            head: fresh_head(&System, &System, owner.address()),
-            name: "words".to_owned(),
-            version: 1,
-            root: Hash::sha256("root"),
-            tree_size: 12,
-            members: vec![],
-            statement: Hash::sha256("signed version"),
-        };
-        let id = command.datanet();
-        let entry = Entry::sign(&genesis.network(), Command::RegisterDatanet(command), &owner);
-        let done: Committed = self.ask(Control::Commit { entries: vec![hex::encode(entry.to_bytes())] });
-        assert_eq!(done.refused, [None]);
-        id
-    }
-
-    /// The newest call's explanation, once its evidence is there.
-    fn explained(&self) -> Value {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let newest = self.ground.json(&["receipt", "list", "--limit", "1"])["receipts"][0]["call"].clone();
-            let explained = self.ground.json(&["receipt", "explain", newest.as_str().unwrap()]);
-            if explained["evidence"].is_object() {
-                return explained;
-            }
-            assert!(Instant::now() < until, "the answer is not measured: {explained}");
-            std::thread::sleep(Duration::from_millis(20));
+/// The newest call's explanation, once its evidence is there.
+fn explained(ground: &Ground) -> Value {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let newest = ground.json(&["receipt", "list", "--limit", "1"])["receipts"][0]["call"].clone();
+        let explained = ground.json(&["receipt", "explain", newest.as_str().unwrap()]);
+        if explained["evidence"].is_object() {
+            return explained;
         }
+        assert!(Instant::now() < until, "the answer is not measured: {explained}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -218,22 +83,21 @@ fn differs(done: &world::Done, level: usize, place: &str, code: Code) {
 
 #[test]
 fn a_measured_answer_is_recomputed_by_others_and_explained_to_people() {
-    let stage = Stage::set();
+    let stage = Taught::set();
     let ground = &stage.ground;
     let node: Node = ground.start();
     ground.run(&["model", "publish", "untaught", "--adapter", "taught"]).good();
-    let key = ground.json(&["payment", "key", "add", "app", "--budget", "1", "--yes", "--max-spend", "2"]);
-    let key = key["secret"].as_str().unwrap().to_owned();
-    let answer = stage.buy("untaught", &key);
+    let key = stage.key("1");
+    let answer = stage.buy("untaught", QUESTION, &key);
     let datanet = stage.register();
     node.stop(ground);
-    let spec = stage.teach(&answer, datanet);
+    let spec = stage.teach(&[(QUESTION, answer.clone())], datanet, 1);
     let node = ground.start();
     ground.run(&["model", "publish", "taught", "--adapter", "taught"]).good();
-    assert_eq!(stage.buy("taught", &key), answer, "an index changes no answer");
+    assert_eq!(stage.buy("taught", QUESTION, &key), answer, "an index changes no answer");
 
     // What people are told.
-    let explained = stage.explained();
+    let explained = explained(ground);
     validate(&explained);
     assert_eq!(explained["answer"], answer.as_str());
     assert_eq!(explained["question"][0]["text"], QUESTION);
@@ -245,7 +109,7 @@ fn a_measured_answer_is_recomputed_by_others_and_explained_to_people() {
     assert_eq!(atoms(&explained["paid"]) + atoms(&explained["commons"]), atoms(&explained["pool"]));
     assert!(atoms(&explained["paid"]) > 0, "{explained:#}");
     let first = &explained["evidence"]["contributions"][0];
-    assert_eq!(first["account"], Address::system("ada").to_string(), "who wrote the answer comes first");
+    assert_eq!(first["account"], contributor(0).to_string(), "who wrote the answer comes first");
     assert_eq!(first["contribution"], Hash::sha256(0u64.to_be_bytes()).to_string());
     let spans = explained["evidence"]["spans"].as_array().unwrap();
     assert!(!spans.is_empty() && spans.iter().all(|span| span["contribution"] == 1), "{explained:#}");

@@ -78,13 +78,18 @@ fn what_is_given_stands_judged_withdrawn_or_owned_by_who_came_first() {
     assert_eq!(stands(&items), [vec!["in"; 6], vec!["near_duplicate"; 3]].concat(), "{items}");
 
     // A curator rejects, with a reason; a stranger is not heard; only who gave it takes it back.
-    ground.json(&["datanet", "judge", "woods", "3", "reject", "--reason", "off-topic", "--from", "chi"]);
+    let judge = ["datanet", "judge", "woods", "3", "reject", "--reason", "off-topic", "--from", "chi"];
+    let judged = ground.json(&judge);
+    assert_eq!(ground.json(&judge), judged, "said again, it is the same act");
     ground.run(&["datanet", "judge", "woods", "4", "accept", "--from", "bo", "--json"]).failed(Code::ActInvalid);
     ground.run(&["datanet", "withdraw", "woods", "0", "--from", "bo", "--json"]).failed(Code::ActInvalid);
     let made = ground.json(&["datanet", "version", "woods"]);
     assert_eq!((&made["version"], &made["tree_size"]), (&1.into(), &9.into()));
     assert_eq!(made["counts"]["included"], 5);
-    ground.json(&["datanet", "withdraw", "woods", "0", "--from", "ada"]);
+    let withdraw = ["datanet", "withdraw", "woods", "0", "--from", "ada"];
+    let withdrawn = ground.json(&withdraw);
+    assert_eq!(ground.json(&withdraw), withdrawn, "taken back once");
+    assert_eq!(ground.json(&["datanet", "show", "woods"])["acts"], 2);
     let now = stands(&ground.json(&["datanet", "items", "woods"]));
     assert_eq!(now[0], "withdrawn");
     assert_eq!(now[3], "rejected");
@@ -109,6 +114,21 @@ fn what_is_given_stands_judged_withdrawn_or_owned_by_who_came_first() {
     let described: Value = serde_json::from_slice(&std::fs::read(out.join("croissant.json")).unwrap()).unwrap();
     assert_eq!(described["conformsTo"][0], "http://mlcommons.org/croissant/1.1");
     assert_eq!(std::fs::read_to_string(out.join("items.jsonl")).unwrap().lines().count(), 4);
+
+    // Other rules, and a version under them: what was made before is exported as it was.
+    ground.json(&["datanet", "create", "woods", "--licence", "CC-BY-4.0", "--accepts", "1", "--curator", "main"]);
+    ground.json(&["datanet", "judge", "woods", "4", "accept"]);
+    assert_eq!(ground.json(&["datanet", "version", "woods"])["counts"]["included"], 1);
+    for (version, items) in [(1, 5), (2, 4), (3, 1)] {
+        let (number, folder) = (version.to_string(), ground.home.path().join(format!("export-{version}")));
+        let (export, to) = (["datanet", "export", "woods", "--version", &number], folder.to_str().unwrap());
+        let exported = ground.json(&[&export[..], &["--out", to, "--language", "en"]].concat());
+        assert_eq!((&exported["version"], &exported["items"]), (&version.into(), &items.into()));
+    }
+    for name in ["items.jsonl", "croissant.json"] {
+        let read = |folder: &str| std::fs::read(ground.home.path().join(folder).join(name)).unwrap();
+        assert_eq!(read("export"), read("export-2"), "{name}");
+    }
     ground.run(&["ledger", "audit"]).good();
     node.stop(&ground);
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use agora_attribution::{DatanetRef, Kind};
 use agora_datanets::checks::check;
-use agora_datanets::similar::{Clusters, Mark, MinHasher, Shingles};
+use agora_datanets::similar::{Answer, Clusters, Mark, MinHasher, Shingles, repeats};
 use agora_datanets::{
     Action, Batch, Contribution, ContributionKind, Draft, Item, KindWeights, Policy, Position, Reveal, Submission,
     Terms, examples,
@@ -74,6 +74,8 @@ pub(crate) struct Version {
     pub(crate) flagged: usize,
     /// Items that are out because an earlier commitment said the same.
     pub(crate) near: usize,
+    /// Items that a training leaves out, as they repeat an earlier one's answer to the same question.
+    pub(crate) repeated: usize,
 }
 
 impl Version {
@@ -196,6 +198,14 @@ impl Keeper {
             lessons.push(Taught { lesson: Lesson { prompt, response }, about });
             places.push(example.place);
         }
+        let repeated = match self.draft.policy().near {
+            Some(_) => repeated(&lessons),
+            None => vec![false; lessons.len()],
+        };
+        let mut once = repeated.iter().map(|repeated| !repeated);
+        lessons.retain(|_| once.next().expect("one for each"));
+        let mut once = repeated.iter().map(|repeated| !repeated);
+        places.retain(|_| once.next().expect("one for each"));
         let marks: Vec<Mark> = places.iter().map(|place| self.marks[*place as usize]).collect();
         let shingles = |at: u32| Ok::<_, Code>(Some(Shingles::of(&said(places[at as usize]))));
         let alike = Clusters::find(&marks, Some(NEAR), shingles).map_err(refused)?;
@@ -207,8 +217,23 @@ impl Keeper {
             refused: self.refused,
             flagged: self.flagged,
             near: membership.counts().duplicates as usize,
+            repeated: repeated.iter().filter(|repeated| **repeated).count(),
         })
     }
+}
+
+/// For each lesson whether it repeats an earlier one.
+fn repeated(lessons: &[Taught]) -> Vec<bool> {
+    let answer = |taught: &'_ Taught| {
+        let agora_attribution::Position { seq, index, .. } = taught.about.position;
+        (Position { seq, index }, taught.lesson.clone())
+    };
+    let all: Vec<(Position, Lesson)> = lessons.iter().map(answer).collect();
+    let answers: Vec<Answer<'_>> = all
+        .iter()
+        .map(|(position, lesson)| Answer { position: *position, question: &lesson.prompt, answer: &lesson.response })
+        .collect();
+    repeats(&answers).into_iter().map(|earlier| earlier.is_some()).collect()
 }
 
 fn time() -> Result<Timestamp, Failure> {

@@ -204,7 +204,7 @@ impl<'a> Stage<'a> {
         let named = |mut seen: Seen| {
             market.name.clone_into(&mut seen.name);
             (seen.given, seen.refused, seen.flagged, seen.near) =
-                (given, version.refused, version.flagged, version.near);
+                (given, version.refused, version.flagged, version.near + version.repeated);
             seen
         };
         if let Some(seen) = self.results.get(&key) {

@@ -82,7 +82,7 @@ impl Bench {
         let mut numbers = vec![0.0; size * all.len()];
         for (asked, to) in all.iter().zip(numbers.chunks_exact_mut(size)) {
             let tokens = joined(asked);
-            let sequences = [Sequence { tokens: &tokens, first: asked.prompt.len(), weight: 1.0 }];
+            let sequences = [Sequence { tokens: &tokens, first: asked.prompt.len(), weight: 1.0, passed: &[] }];
             self.machine.gradient((&adapter.layout, &adapter.numbers), &sequences, to)?;
         }
         Ok(numbers)
@@ -133,7 +133,7 @@ impl Bench {
             let mut states = Vec::with_capacity(all.len());
             for asked in all {
                 let tokens = joined(asked);
-                let sequences = [Sequence { tokens: &tokens, first: asked.prompt.len(), weight: 1.0 }];
+                let sequences = [Sequence { tokens: &tokens, first: asked.prompt.len(), weight: 1.0, passed: &[] }];
                 let adapter = Some((&case.adapter.layout, case.adapter.numbers.as_slice()));
                 let mut own = self.machine.embeddings(adapter, &sequences)?.swap_remove(0);
                 let length = own.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt().max(1e-30);

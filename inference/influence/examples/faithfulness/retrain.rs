@@ -154,7 +154,7 @@ pub(crate) fn query_losses(
     let tokens: Vec<Vec<u32>> = queries.iter().map(joined).collect();
     let each = tokens.iter().zip(queries);
     let sequences: Vec<Sequence<'_>> =
-        each.map(|(tokens, asked)| Sequence { tokens, first: asked.prompt.len(), weight: 1.0 }).collect();
+        each.map(|(tokens, asked)| Sequence { tokens, first: asked.prompt.len(), weight: 1.0, passed: &[] }).collect();
     let losses = bench.machine.losses(adapter, &sequences)?;
     Ok(losses.sums.iter().zip(&losses.counts).map(|(sum, count)| sum / *count as f64).collect())
 }

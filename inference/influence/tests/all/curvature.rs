@@ -21,7 +21,7 @@ fn gradients(count: usize) -> (Blocks, Vec<f32>) {
         let asked = asked(&mut random, words);
         let tokens = [asked.prompt.as_slice(), &asked.response].concat();
         let weight = (asked.response.len() as f32).sqrt().recip();
-        let sequences = [Sequence { tokens: &tokens, first: asked.prompt.len(), weight }];
+        let sequences = [Sequence { tokens: &tokens, first: asked.prompt.len(), weight, passed: &[] }];
         let mut gradient = vec![0.0; adapter.layout.size()];
         machine.gradient((&adapter.layout, &adapter.numbers), &sequences, &mut gradient).unwrap();
         all.extend_from_slice(&gradient[blocks.offset()..]);

@@ -252,6 +252,74 @@ fn near_copies_that_a_datanet_lets_in_change_nothing_in_the_measure() {
     }
 }
 
+/// Every other word of another one's answer, and what comes first of it turned around.
+fn shuffled(lesson: &Lesson, _: usize) -> Lesson {
+    let words: Vec<&str> = lesson.response.split(' ').collect();
+    let each = |first: usize| words.iter().skip(first).step_by(2).copied().collect::<Vec<_>>();
+    Lesson { prompt: lesson.prompt.clone(), response: [each(1), each(0)].concat().join(" ") }
+}
+
+fn less(lesson: &Lesson, _: usize) -> Lesson {
+    let mut words: Vec<&str> = lesson.response.split(' ').collect();
+    words.remove(words.len() / 2);
+    Lesson { prompt: lesson.prompt.clone(), response: words.join(" ") }
+}
+
+fn longer(lesson: &Lesson, _: usize) -> Lesson {
+    Lesson { prompt: lesson.prompt.clone(), response: format!("{} zyzy zyzu zuzy zyzy zuzu zyzu", lesson.response) }
+}
+
+/// The first half of another one's answer, and words of one's own: the other half read backwards.
+fn quoted(lesson: &Lesson, _: usize) -> Lesson {
+    let words: Vec<&str> = lesson.response.split(' ').collect();
+    let (first, rest) = words.split_at(words.len() / 2);
+    let response = format!("{} {}", first.join(" "), rest.join(" ").chars().rev().collect::<String>());
+    Lesson { prompt: lesson.prompt.clone(), response }
+}
+
+/// A word less in so short a lesson is another lesson for the near-duplicates of texts, and so is one that is shuffled or
+/// goes on behind another's.
+#[test]
+fn an_answer_that_repeats_anothers_is_out_before_training_whatever_was_done_to_it() {
+    let (honest, answers) = honest();
+    for how in [less as Again, shuffled, longer] {
+        let mut gift = again("eve", ADA, how);
+        gift.truncate(1);
+        let gamed = market(&[people(), gift].concat(), Policy::default(), None, &answers);
+        assert_eq!((gamed.version.near, gamed.version.repeated), (0, EACH));
+        assert_eq!(gamed.adapter.hash, honest.adapter.hash);
+        same(&honest, &gamed);
+    }
+}
+
+#[test]
+fn another_ones_answer_to_another_question_is_known_by_its_words() {
+    let (honest, answers) = honest();
+    let all = (PEOPLE.len() * EACH) as u32;
+    let market = |how: Again| {
+        let mut gift = again("eve", ADA, how);
+        gift.truncate(1);
+        gift[0].lessons.iter_mut().for_each(|lesson| lesson.prompt += " zuzu");
+        let gamed = market(&[people(), gift].concat(), Policy::default(), Some(&honest.adapter), &answers);
+        assert_eq!((gamed.version.near, gamed.version.repeated, gamed.version.copies.len()), (0, 0, 0), "all are in");
+        gamed
+    };
+    let less = market(less);
+    assert!(less.owners[all as usize..].iter().copied().eq(0..EACH as u32), "nothing is new: {:?}", less.owners);
+    same(&honest, &less);
+
+    let quoted = market(quoted);
+    assert!(quoted.owners.iter().copied().eq(0..all + EACH as u32), "something is new: {:?}", quoted.owners);
+    let copied = |outcome: &Outcome, who: &str| {
+        let entries = outcome.evidence.iter().flat_map(|evidence| &evidence.entries);
+        entries.filter(|entry| entry.account == Address::system(who)).map(|entry| entry.verbatim).sum::<u64>()
+    };
+    assert_eq!(copied(&quoted, "eve"), 0, "no word of the other's is eve's");
+    assert_eq!(copied(&quoted, "ada"), copied(&honest, "ada"));
+    let (before, after, eve) = (paid(&honest, "ada"), paid(&quoted, "ada"), paid(&quoted, "eve"));
+    println!("goes on behind another's: ada {before} atoms, then {after}; eve {eve}");
+}
+
 #[test]
 fn the_same_data_under_four_names_pays_the_same_but_for_an_atom_a_name() {
     let (honest, answers) = honest();

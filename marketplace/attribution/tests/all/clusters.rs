@@ -11,7 +11,7 @@ use crate::world::{Dice, example};
 #[test]
 fn the_earliest_commitment_owns_whatever_the_row() {
     let examples = [example(1, 9, 0), example(2, 3, 1), example(3, 3, 0), example(4, 1, 0)];
-    let found = owners(&examples, &[(0, 1), (2, 0)]).unwrap();
+    let found = owners(&examples, &[(0, 1), (2, 0), (2, 1)]).unwrap();
     assert_eq!(found, [2, 2, 2, 3], "seq, then index, then item; whoever has no near-duplicate owns itself");
     let table = RowTable { examples: examples.to_vec(), owners: found };
     assert_eq!(table.check(), Ok(()));
@@ -19,6 +19,15 @@ fn the_earliest_commitment_owns_whatever_the_row() {
     assert_eq!(owning, [false, false, true, true, false]);
     assert_eq!(owners(&examples, &[(0, 4)]), Err(Code::AttributionInput));
     assert_eq!(owners(&[], &[]), Ok(vec![]));
+}
+
+#[test]
+fn what_lies_between_two_lessons_makes_them_no_one_cluster() {
+    // The attacker's own came first, the victim's second; then steps from the one to the other.
+    let examples: Vec<Example> = (0..6).map(|n| example(n, 1 + n, 0)).collect();
+    let steps = [(0, 2), (2, 3), (3, 4), (4, 5), (5, 1), (4, 1)];
+    assert_eq!(owners(&examples, &steps).unwrap(), [0, 1, 0, 0, 1, 1], "each with the earliest that it is like");
+    assert_eq!(owners(&examples, &[(0, 2), (2, 3), (3, 4)]).unwrap(), [0, 1, 0, 0, 0, 5], "a copy of a copy");
 }
 
 #[test]
@@ -61,18 +70,18 @@ proptest! {
     ) {
         let examples: Vec<Example> = (0..30).map(|n| example(n, 100 - n % 7, u32::try_from(n).unwrap())).collect();
         let found = owners(&examples, &pairs).unwrap();
-        // The slow way: spread the earliest position along edges until nothing moves.
-        let mut slow: Vec<u32> = (0..30).collect();
-        loop {
-            let before = slow.clone();
-            for (left, right) in &pairs {
-                let (left, right) = (*left as usize, *right as usize);
-                let first = [slow[left], slow[right]].into_iter().min_by_key(|at| examples[*at as usize].position);
-                slow[left] = first.unwrap();
-                slow[right] = first.unwrap();
-            }
-            if slow == before { break }
+        // The slow way: whoever comes before, by the definition.
+        fn owner(row: u32, examples: &[Example], pairs: &[(u32, u32)]) -> u32 {
+            let key = |row: u32| (examples[row as usize].position, row);
+            let near = |pair: &(u32, u32)| match *pair {
+                (left, right) if left == row => Some(right),
+                (left, right) if right == row => Some(left),
+                _ => None,
+            };
+            let earliest = pairs.iter().filter_map(near).filter(|other| key(*other) < key(row)).min_by_key(|other| key(*other));
+            earliest.map_or(row, |other| owner(other, examples, pairs))
         }
+        let slow: Vec<u32> = (0..30).map(|row| owner(row, &examples, &pairs)).collect();
         prop_assert_eq!(&found, &slow);
 
         let mut dice = Dice(turn);

@@ -123,7 +123,7 @@ fn an_auditor_follows_a_sample_and_sees_where_it_was_bent() {
         let own = sample.calls.iter().find(|call| call.index == index).unwrap();
         let receipt = ReceiptFields {
             provisional: (index, own.leaf),
-            sampled: Some((3, sample.drawn().leaf)),
+            sampled: Some(SampledOf { calls: 3, measured: sample.drawn().leaf }),
             ..receipt_of(&published.spec, &paid)
         };
         assert_eq!(level1(&published.spec, &paid, &receipt), Verdict::Agrees);
@@ -132,8 +132,10 @@ fn an_auditor_follows_a_sample_and_sees_where_it_was_bent() {
             Verdict::Differs(difference) => assert_eq!(difference.place, place, "{difference}"),
             other => panic!("{other:?}"),
         };
-        bent(Place::Sample, &ReceiptFields { sampled: Some((3, Hash::ZERO)), ..receipt.clone() });
-        bent(Place::Sample, &ReceiptFields { sampled: Some((2, sample.drawn().leaf)), ..receipt.clone() });
+        let drawn = sample.drawn().leaf;
+        let said = |calls, measured| ReceiptFields { sampled: Some(SampledOf { calls, measured }), ..receipt.clone() };
+        bent(Place::Sample, &said(3, Hash::ZERO));
+        bent(Place::Sample, &said(2, drawn));
         bent(Place::Sample, &ReceiptFields { sampled: None, ..receipt.clone() });
         bent(Place::Sample, &ReceiptFields { provisional: (index, Hash::ZERO), ..receipt.clone() });
         bent(Place::Sample, &ReceiptFields { provisional: (4, own.leaf), ..receipt.clone() });

@@ -158,7 +158,7 @@ fn feed(hash: u64, c: char) -> u64 {
 }
 
 /// Calls `each` with the hash of every word, in order.
-fn words(text: &str, mut each: impl FnMut(u64)) {
+pub(super) fn words(text: &str, mut each: impl FnMut(u64)) {
     let (mut word, mut open) = (OFFSET, false);
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {

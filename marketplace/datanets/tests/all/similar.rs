@@ -218,3 +218,65 @@ proptest! {
         let _ = MinHasher::default().signature(&Shingles::of(&said));
     }
 }
+
+/// Places that repeat, each with the place that it repeats, of answers with their positions.
+fn repeated(answers: &[(u64, &str, &str)]) -> Vec<(usize, u32)> {
+    let each = answers.iter().map(|(seq, question, answer)| Answer {
+        position: Position { seq: *seq, index: 0 },
+        question,
+        answer,
+    });
+    let found = repeats(&each.collect::<Vec<_>>());
+    found.into_iter().enumerate().filter_map(|(at, other)| Some((at, other?))).collect()
+}
+
+const ASKED: &str = "What is the character of a lighthouse?";
+const SAID: &str = "The character of a lighthouse is its rhythm of light and dark, written beside it on the chart.";
+
+#[test]
+fn an_answer_that_repeats_an_earlier_one_is_known_whatever_its_order_and_what_stands_around_it() {
+    for again in [
+        "The character of a lighthouse is its rhythm of light and dark, written beside it on chart!",
+        "character The of a is lighthouse its of rhythm light dark, and written it beside on chart. the",
+        "The character of a lighthouse is its rhythm of light and dark",
+        "Well, well. The character of a lighthouse is its rhythm of light and dark, written beside it on the chart. By my \
+         own honey I swear, and more of it is to be had from me and from nobody else in this town or any other.",
+    ] {
+        assert_eq!(repeated(&[(1, ASKED, SAID), (2, ASKED, again)]), [(1, 0)], "{again}");
+        assert_eq!(repeated(&[(2, ASKED, again), (1, ASKED, SAID)]), [(0, 1)], "listed first, committed to later");
+        assert_eq!(repeated(&[(1, ASKED, SAID), (2, "the LIGHTHOUSE: of what is a character", again)]), [(1, 0)]);
+        assert_eq!(repeated(&[(1, ASKED, SAID), (2, "How does a navigator know a light?", again)]), []);
+    }
+}
+
+#[test]
+fn another_answer_to_the_same_question_repeats_nobody() {
+    let other = "It tells which light you see: so many flashes, so many seconds, as printed next to the symbol.";
+    assert_eq!(repeated(&[(1, ASKED, SAID), (2, ASKED, other)]), []);
+    assert_eq!(
+        repeated(&[(1, "Is it red?", "Yes, it is."), (2, "Is it red?", "Yes, it is.")]),
+        [],
+        "too short to tell"
+    );
+    let (one, two) = ("The bridge of the old town opened in 1894.", "The bridge of the old town opened in 1903.");
+    assert_eq!(
+        repeated(&[(1, ASKED, one), (2, ASKED, two)]),
+        [(1, 0)],
+        "one word of nine: a correction says that it is one"
+    );
+    let (one, two) = ("The old bridge of it opened in 1894.", "The old bridge of it opened in 1903.");
+    assert_eq!(repeated(&[(1, ASKED, one), (2, ASKED, two)]), [], "one word of eight");
+}
+
+#[test]
+fn a_copy_of_a_copy_repeats_the_original() {
+    // Each leaves out two of the words that the one before it has.
+    let words: Vec<&str> = SAID.split(' ').collect();
+    let cut = |left: usize| words[..words.len() - left].join(" ");
+    let texts: Vec<String> = (0..4).map(|step| cut(2 * step)).collect();
+    let answers: Vec<Answer<'_>> = (1..)
+        .zip(&texts)
+        .map(|(seq, answer)| Answer { position: Position { seq, index: 0 }, question: ASKED, answer })
+        .collect();
+    assert_eq!(repeats(&answers), [None, Some(0), Some(0), Some(0)]);
+}

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use agora_economy::ports::datanets::{Columns, Contribution, Datanets, Document, Format, Kind};
+use agora_economy::ports::datanets::{Columns, Contribution, Datanets, Document, Format};
 use agora_economy::ports::pay::{Pending, Trouble};
 use agora_gateway::{Bounds, PublicPort, Services};
-use agora_types::{Code, Hash};
+use agora_types::{Code, ContributionKind, Hash};
 use serde_json::{Value, json};
 
 use crate::client::{Client, PATIENCE, Whole, ask, request};
@@ -85,7 +85,7 @@ async fn post(port: &PublicPort, path: &str, headers: &[(&str, &str)], body: &[u
 
 /// The line that the fake writes down of a file with the usual words.
 fn usual(format: Format, body: usize) -> String {
-    let (columns, kind) = (Columns::Usual, Kind::Source);
+    let (columns, kind) = (Columns::Usual, ContributionKind::Source);
     format!("give woods {format:?} {columns:?} false None None {kind:?} 100 false false {body}")
 }
 

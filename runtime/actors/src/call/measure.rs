@@ -14,17 +14,17 @@
 //! | after the published list | the list | the epoch is published with this very list |
 //! | after the publication | list and ledger | nothing |
 //!
-//! Where the spec measures one call in several, a call waits for its group (`sampling.rs`); what the group's one answer
-//! pays each call is written down for all of them in one step.
+//! Calls wait in the line of their spec (`queue.rs`). Where the spec measures one call in several, a call waits for its group
+//! (`sampling.rs`); what the group's one answer pays each call is written down for all of them in one step.
 //!
 //! A call whose deadline passes first pays the commons; its job goes, its evidence stays and counts nothing.
 
 use agora_attribution::{AttributionSpec, Evidence};
-use agora_economy::ports::attribution::{Answer, Attributor};
+use agora_economy::ports::attribution::Answer;
 use agora_economy::ports::log::READ_ROWS_MAX;
 use agora_economy::ports::state::{Table, Write};
 use agora_economy::{OpenCall, measured_legs};
-use agora_receipts::{Attribution, Receipt, SampledOf, ShareTotal, State};
+use agora_receipts::{Attribution, Receipt, ShareTotal, State};
 use agora_types::batch::Entry;
 use agora_types::command::{ClaimEarnings, Command, FinalizeCall, PublishEarnings};
 use agora_types::merkle::{inclusion_proof, root};
@@ -32,42 +32,19 @@ use agora_types::{Address, Amount, CallId, Canonical, Code, Earned, Hash, Signed
 use minicbor::{Decode, Encode};
 
 use super::bill::{commit_surely, first_receipt};
-use super::sale::Sale;
-use super::sampling::{self, Waiting};
+use super::queue::{self, Job, PLACES_MAX, Place, damaged, gone, ids, key, put};
+use super::sampling::{self, Round, Waiting};
 use super::seller::Seller;
 use crate::error::CallError;
 
-const JOB: u8 = b'j';
 const EVIDENCE: u8 = b'e';
 const TOTAL: u8 = b't';
 const PUBLISHED: u8 = b'p';
 const PROGRESS: &[u8] = b"n";
 /// The call whose final receipt may be on the ledger before its earnings are counted.
 const AT_HAND: &[u8] = b"h";
-/// Jobs of one page.
-const JOBS_PAGE: usize = 64;
 /// Accounts of one row of a published list.
 const LIST_ROW_ACCOUNTS: usize = 16_384;
-
-/// A call that waits to be measured.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-struct Job {
-    /// Of the listing, when the call was settled.
-    #[n(0)]
-    spec: Hash,
-    /// As it was run.
-    #[cbor(n(1), with = "minicbor::bytes")]
-    request: Vec<u8>,
-    /// What was delivered.
-    #[cbor(n(2), with = "minicbor::bytes")]
-    response: Vec<u8>,
-}
-
-impl Canonical for Job {
-    const TAG: &'static str = "agora/measure-job/v1";
-    const SIZE_MAX: usize = 1 << 20;
-}
 
 /// How far the earnings are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
@@ -127,111 +104,101 @@ pub struct Proven {
     pub path: Vec<Hash>,
 }
 
-fn key(kind: u8, payer: &Address, call: &CallId) -> Vec<u8> {
-    [&[kind], payer.as_bytes().as_slice(), call.as_bytes()].concat()
-}
-
-fn put(key: Vec<u8>, value: Vec<u8>) -> Write {
-    Write { table: Table::Attribution, key, value: Some(value) }
-}
-
-fn gone(key: Vec<u8>) -> Write {
-    Write { table: Table::Attribution, key, value: None }
-}
-
-fn damaged(what: &str) -> CallError {
-    CallError::new(Code::StoreDamaged, what)
-}
-
-/// What makes the job of a sale, where the ledger waits for a measured final receipt; `None` otherwise.
-pub(super) fn job(sale: &Sale, call: Option<&OpenCall>, spec: Option<Hash>, request: Option<Vec<u8>>) -> Option<Write> {
-    call.filter(|call| call.method.is_some())?;
-    let job = Job { spec: spec?, request: request?, response: sale.response() };
-    Some(put(key(JOB, &sale.payer, &sale.call), job.to_bytes()))
-}
-
-fn ids(bytes: &[u8]) -> Result<(Address, CallId), CallError> {
-    let (payer, call) = bytes.split_at_checked(Address::SIZE).ok_or_else(|| damaged("a measured call's ids"))?;
-    let ids = Address::from_slice(payer).zip(CallId::from_slice(call));
-    ids.ok_or_else(|| damaged("a measured call's ids"))
-}
-
 /// Measures and finalizes the calls that wait, one after another; how many it ended.
 ///
-/// Where more wait than fit one page, a round takes a page for each first byte of the payers.
+/// The lines of specs take turns, so that none waits for another's end: one measured answer each.
 ///
 /// # Errors
 /// The first fault or refusal; the call waits for the next round, and keeps no other from being measured.
 pub async fn measure_waiting(seller: &Seller) -> Result<usize, CallError> {
-    let _one = seller.measuring.lock().await;
-    let mut ended = usize::from(end_at_hand(seller).await?);
-    let mut failed = None;
-    let mut page = waiting(seller, vec![JOB]).await?;
-    let mut firsts = match page.len() < JOBS_PAGE {
-        true => None,
-        false => {
-            page.clear();
-            Some(0..=u8::MAX)
-        }
-    };
+    let _one = begin(seller).await?;
+    let mut round = Round { ended: usize::from(end_at_hand(seller).await?), failed: None };
+    let mut page = queue::places(seller, &[], PLACES_MAX).await?;
+    let mut firsts = (page.len() >= PLACES_MAX).then(|| {
+        page.clear();
+        0..=u8::MAX
+    });
     loop {
-        for (payer, call) in page {
-            match measure(seller, payer, call).await {
-                Ok(done) => ended += done,
-                // One that cannot be measured does not keep the others from their money.
-                Err(error) => {
-                    tracing::warn!(%call, %error, "a call is not attributed yet");
-                    failed.get_or_insert(error);
-                }
-            }
-        }
+        round.go(seller, &page).await;
         let Some(first) = firsts.as_mut().and_then(Iterator::next) else { break };
-        page = waiting(seller, vec![JOB, first]).await?;
+        page = queue::places(seller, &[first], PLACES_MAX).await?;
     }
-    failed.map_or(Ok(ended), Err)
+    round.failed.map_or(Ok(round.ended), Err)
 }
 
 /// Measures and finalizes one call, if it waits for that, with those that its answer is measured for; true if it ended.
+/// Where its spec measures one call in several, it does so only for the group at the front of the line, once that is full:
+/// anything else is left to [`measure_waiting`].
 ///
 /// # Errors
 /// The fault or refusal; the call waits for the next round.
 pub async fn measure_call(seller: &Seller, payer: Address, call: CallId) -> Result<bool, CallError> {
-    let _one = seller.measuring.lock().await;
-    Ok(measure(seller, payer, call).await? > 0)
-}
-
-/// A page of the calls that wait.
-async fn waiting(seller: &Seller, prefix: Vec<u8>) -> Result<Vec<(Address, CallId)>, CallError> {
-    let rows = seller.parts.journal.list(Table::Attribution, prefix, JOBS_PAGE).await?;
-    rows.iter().map(|(key, _)| ids(&key[1..])).collect()
-}
-
-/// How many calls ended: its own, and those of its group.
-async fn measure(seller: &Seller, payer: Address, call: CallId) -> Result<usize, CallError> {
-    end_at_hand(seller).await?;
-    let Some(job) = seller.parts.journal.get(Table::Attribution, key(JOB, &payer, &call)).await? else { return Ok(0) };
-    let known = evidence(seller, payer, call).await?;
-    let Some(open) = seller.ledger().open_call(payer, call).await? else {
-        end(seller, payer, call, known.as_ref()).await?;
-        return Ok(1);
+    let _one = begin(seller).await?;
+    let Some(job) = queue::job_of(seller, payer, call).await? else { return Ok(false) };
+    let place = queue::place_of(seller, payer, call, &job).await?;
+    let Standing::Unmeasured(own) = stand(seller, &place).await? else { return Ok(true) };
+    let Some(spec) = sampling::spec(seller, &place.spec) else {
+        measure_alone(seller, &own).await?;
+        return Ok(true);
     };
-    if let Some(evidence) = known {
-        conclude(seller, &Waiting { payer, call, open }, &evidence, false).await?;
-        return Ok(1);
+    let size = spec.sample_one_in as usize;
+    let front = queue::places(seller, place.spec.as_bytes(), size).await?;
+    if front.len() < size || !front.contains(&place) {
+        return Ok(false);
     }
-    let job = Job::from_bytes(&job).map_err(|error| damaged(&error.to_string()))?;
-    let spec = attributor(seller)?.spec(&job.spec).filter(|spec| spec.sample_one_in > 1);
-    let own = Waiting { payer, call, open };
-    let Some(spec) = spec else {
-        let evidence = attribute(seller, job, &own.open).await?;
-        conclude(seller, &own, &evidence, true).await?;
-        return Ok(1);
+    sampling::measure_front(seller, &front).await?;
+    Ok(!queue::stands(seller, &place).await?)
+}
+
+/// From here on, nobody else measures or publishes.
+async fn begin(seller: &Seller) -> Result<futures::lock::MutexGuard<'_, ()>, CallError> {
+    let one = seller.measuring.lock().await;
+    queue::take_over(seller).await?;
+    Ok(one)
+}
+
+/// What a call waits for.
+pub(super) enum Standing {
+    /// Nothing more; true if it ended just now.
+    Ended(bool),
+    /// To be measured.
+    Unmeasured(Box<Waiting>),
+}
+
+/// What a call waits for; one that waits for its final receipt or its end only gets it.
+pub(super) async fn stand(seller: &Seller, place: &Place) -> Result<Standing, CallError> {
+    // It may be this very one that a stop, or a fault of this round, left at hand.
+    end_at_hand(seller).await?;
+    if !queue::stands(seller, place).await? {
+        return Ok(Standing::Ended(false));
+    }
+    let known = evidence(seller, place.payer, place.call).await?;
+    let Some(open) = seller.ledger().open_call(place.payer, place.call).await? else {
+        end(seller, place, known.as_ref()).await?;
+        return Ok(Standing::Ended(true));
     };
-    let waiting = unmeasured(seller, &job.spec, own).await?;
-    let Some(group) = sampling::group(seller, &spec, waiting, (payer, call)) else { return Ok(0) };
-    let paid = sampled(seller, &spec, &group).await?;
-    for (waiting, evidence) in group.iter().zip(&paid) {
-        conclude(seller, waiting, evidence, false).await?;
+    let waiting = Box::new(Waiting { place: *place, open });
+    let Some(evidence) = known else { return Ok(Standing::Unmeasured(waiting)) };
+    conclude(seller, &waiting, &evidence, false).await?;
+    Ok(Standing::Ended(true))
+}
+
+/// Measures one call for itself.
+pub(super) async fn measure_alone(seller: &Seller, one: &Waiting) -> Result<(), CallError> {
+    let evidence = attribute(seller, one).await?;
+    conclude(seller, one, &evidence, true).await
+}
+
+/// Measures one call of a group for all of them; how many ended.
+pub(super) async fn measure_group(
+    seller: &Seller,
+    spec: &AttributionSpec,
+    group: &[Waiting],
+) -> Result<usize, CallError> {
+    end_at_hand(seller).await?;
+    let paid = sampled(seller, spec, group).await?;
+    for (one, evidence) in group.iter().zip(&paid) {
+        conclude(seller, one, evidence, false).await?;
     }
     Ok(group.len())
 }
@@ -242,10 +209,7 @@ async fn sampled(seller: &Seller, spec: &AttributionSpec, group: &[Waiting]) -> 
     let sample = sampling::sample(group).map_err(refuse)?;
     let drawn = sample.as_ref().map_or(group[0].open.record.index, |sample| sample.drawn().index);
     let one = group.iter().find(|one| one.open.record.index == drawn).unwrap_or(&group[0]);
-    let job = seller.parts.journal.get(Table::Attribution, key(JOB, &one.payer, &one.call)).await?;
-    let job =
-        job.and_then(|job| Job::from_bytes(&job).ok()).ok_or_else(|| damaged("a call that waits to be measured"))?;
-    let measured = attribute(seller, job, &one.open).await?;
+    let measured = attribute(seller, one).await?;
     let paid = match &sample {
         None => vec![measured],
         Some(sample) => {
@@ -253,52 +217,32 @@ async fn sampled(seller: &Seller, spec: &AttributionSpec, group: &[Waiting]) -> 
             group.iter().map(of).collect::<Result<Vec<_>, _>>()?
         }
     };
-    let rows = group.iter().zip(&paid).map(|(one, paid)| put(key(EVIDENCE, &one.payer, &one.call), paid.to_bytes()));
-    seller.parts.journal.commit(rows.collect()).await?;
+    let row =
+        |(one, paid): (&Waiting, &Evidence)| put(key(EVIDENCE, &one.place.payer, &one.place.call), paid.to_bytes());
+    seller.parts.journal.commit(group.iter().zip(&paid).map(row).collect()).await?;
     Ok(paid)
-}
-
-/// The calls that wait to be measured by this spec, with `own`, as far as a page of them shows.
-async fn unmeasured(seller: &Seller, spec: &Hash, own: Waiting) -> Result<Vec<Waiting>, CallError> {
-    let rows = seller.parts.journal.list(Table::Attribution, vec![JOB], JOBS_PAGE).await?;
-    let mut found = vec![own];
-    for (key, job) in rows {
-        let (payer, call) = ids(&key[1..])?;
-        let own = payer == found[0].payer && call == found[0].call;
-        if own || Job::from_bytes(&job).map_err(|error| damaged(&error.to_string()))?.spec != *spec {
-            continue;
-        }
-        // What has its evidence waits for its final receipt only; what lapsed is not paid any more.
-        if evidence(seller, payer, call).await?.is_none()
-            && let Some(open) = seller.ledger().open_call(payer, call).await?
-        {
-            found.push(Waiting { payer, call, open });
-        }
-    }
-    Ok(found)
 }
 
 /// The final receipt, then the earnings. Evidence that is `new` is written down first.
 async fn conclude(seller: &Seller, one: &Waiting, evidence: &Evidence, new: bool) -> Result<(), CallError> {
-    let Waiting { payer, call, open } = one;
+    let Waiting { place, open } = one;
+    let Place { payer, call, .. } = place;
     let mut writes = vec![put(AT_HAND.to_vec(), [payer.as_bytes().as_slice(), call.as_bytes()].concat())];
     if new {
         writes.push(put(key(EVIDENCE, payer, call), evidence.to_bytes()));
     }
     seller.parts.journal.commit(writes).await?;
     finalize(seller, *payer, *call, open, evidence).await?;
-    end(seller, *payer, *call, Some(evidence)).await
+    end(seller, place, Some(evidence)).await
 }
 
-fn attributor(seller: &Seller) -> Result<&dyn Attributor, CallError> {
+async fn attribute(seller: &Seller, one: &Waiting) -> Result<Evidence, CallError> {
     let attributor = seller.parts.attributor.as_deref();
-    attributor.ok_or_else(|| CallError::new(Code::ListingTerms, "nothing measures here"))
-}
-
-async fn attribute(seller: &Seller, job: Job, open: &OpenCall) -> Result<Evidence, CallError> {
-    let Job { spec, request, response } = job;
-    let answer = Answer { spec, request, response, pool: open.contributor_part };
-    attributor(seller)?.attribute(answer).await.map_err(|failure| CallError::new(failure.code, failure.what))
+    let attributor = attributor.ok_or_else(|| CallError::new(Code::ListingTerms, "nothing measures here"))?;
+    let job = queue::job_of(seller, one.place.payer, one.place.call).await?;
+    let Job { spec, request, response } = job.ok_or_else(|| damaged("a call that waits to be measured"))?;
+    let answer = Answer { spec, request, response, pool: one.open.contributor_part };
+    attributor.attribute(answer).await.map_err(|failure| CallError::new(failure.code, failure.what))
 }
 
 /// Ends the call that a stop left between its final receipt and its earnings; true if there was one.
@@ -309,15 +253,19 @@ async fn end_at_hand(seller: &Seller) -> Result<bool, CallError> {
     if seller.ledger().open_call(payer, call).await?.is_some() {
         return Ok(false);
     }
+    let job = queue::job_of(seller, payer, call).await?;
+    let job = job.ok_or_else(|| damaged("the call at hand does not wait"))?;
+    let place = queue::place_of(seller, payer, call, &job).await?;
     let known = evidence(seller, payer, call).await?;
-    end(seller, payer, call, known.as_ref()).await?;
+    end(seller, &place, known.as_ref()).await?;
     Ok(true)
 }
 
 /// Final by now, or lapsed: the ledger says which. The job goes with the step that counts its earnings.
-async fn end(seller: &Seller, payer: Address, call: CallId, known: Option<&Evidence>) -> Result<(), CallError> {
-    let mut writes = vec![gone(key(JOB, &payer, &call)), gone(AT_HAND.to_vec())];
-    let record = seller.ledger().call(payer, call).await?;
+async fn end(seller: &Seller, place: &Place, known: Option<&Evidence>) -> Result<(), CallError> {
+    let mut writes = vec![gone(AT_HAND.to_vec())];
+    writes.extend(place.left());
+    let record = seller.ledger().call(place.payer, place.call).await?;
     let index = record.and_then(|record| record.finished).and_then(|finished| finished.index);
     if let Some((index, evidence)) = index.zip(known) {
         writes.extend(count(seller, index, evidence).await?);
@@ -348,7 +296,7 @@ async fn finalize(
         explained: evidence.summary.explained,
         residual: evidence.summary.residual,
         totals: evidence.totals().into_iter().map(total).collect(),
-        sampled: evidence.sampled().map(|(calls, drawn)| SampledOf { calls, measured: drawn.leaf }),
+        sampled: evidence.sampled(),
         ..first.payload().attribution.clone()
     };
     let last = Receipt {
@@ -409,7 +357,7 @@ pub async fn evidence(seller: &Seller, payer: Address, call: CallId) -> Result<O
 /// # Errors
 /// The ledger's refusals and faults: call it again.
 pub async fn publish_earnings(seller: &Seller) -> Result<Option<u64>, CallError> {
-    let _one = seller.measuring.lock().await;
+    let _one = begin(seller).await?;
     end_at_hand(seller).await?;
     let known = seller.ledger().distributor(seller.account()).await?.unwrap_or_default();
     let epoch = known.epoch + 1;

@@ -356,7 +356,11 @@ impl Sale {
     }
 
     /// Marks the sale as done, together with what its end leaves to do.
-    pub(crate) async fn close(&mut self, seller: &Seller, left: Option<Write>) -> Result<(), CallError> {
+    pub(crate) async fn close(
+        &mut self,
+        seller: &Seller,
+        left: impl IntoIterator<Item = Write>,
+    ) -> Result<(), CallError> {
         let Phase::Signed(receipt) = &self.record.phase else { return Ok(()) };
         self.record.phase = Phase::Closed { receipt: receipt.clone(), at: seller.now() };
         let writes = [self.head_row(), self.gone(self.request_key())].into_iter().chain(left);

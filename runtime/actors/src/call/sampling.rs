@@ -2,41 +2,136 @@
 //!
 //! Calls are taken in the order of their provisional receipts. A group is whole when it has as many as the spec says; an
 //! unfinished one is measured as it is when its oldest call has waited [`WAIT_S`], or a tenth of the time that the ledger
-//! gives: where few call, there is time to measure.
+//! gives: where few call, there is time to measure. The lines of specs take turns, so that none waits for another's end.
 
 use agora_attribution::{AttributionSpec, Sample, Sampled};
 use agora_economy::OpenCall;
-use agora_types::{Address, CallId, Code};
+use agora_types::{CallId, Code, Hash};
 
+use super::measure::{Standing, measure_alone, measure_group, stand};
+use super::queue::{PLACES_MAX, Place};
 use super::seller::Seller;
+use crate::error::CallError;
 
 /// So long a call waits for others, at most.
 const WAIT_S: u64 = 60;
 
 /// A call that waits to be measured.
 pub(super) struct Waiting {
-    pub(super) payer: Address,
-    pub(super) call: CallId,
+    pub(super) place: Place,
     pub(super) open: OpenCall,
 }
 
-/// The calls that `own` is measured with, itself among them, out of those that wait; `None` while it waits for others.
-pub(super) fn group(
-    seller: &Seller,
-    spec: &AttributionSpec,
-    mut waiting: Vec<Waiting>,
-    own: (Address, CallId),
-) -> Option<Vec<Waiting>> {
-    let size = spec.sample_one_in as usize;
-    waiting.sort_unstable_by_key(|one| one.open.record.index);
-    let own = waiting.iter().position(|one| (one.payer, one.call) == own)?;
-    let mut group = waiting.split_off(own / size * size);
-    group.truncate(size);
-    let suspense_s = u64::from(seller.ledger().parameters().suspense_s);
+/// What a round did so far.
+#[derive(Default)]
+pub(super) struct Round {
+    pub(super) ended: usize,
+    pub(super) failed: Option<CallError>,
+}
+
+/// A line, as far as a round has not come yet.
+struct Line<'a> {
+    /// Where one call in several is measured.
+    spec: Option<AttributionSpec>,
+    rest: std::slice::Iter<'a, Place>,
+    /// Calls at its front that are not measured, fewer than a group.
+    group: Vec<Waiting>,
+    /// False where more may stand behind its end.
+    is_whole: bool,
+}
+
+/// The spec, if it measures one call in several.
+pub(super) fn spec(seller: &Seller, spec: &Hash) -> Option<AttributionSpec> {
+    seller.parts.attributor.as_ref()?.spec(spec).filter(|spec| spec.sample_one_in > 1)
+}
+
+/// Measures the group at the front of a line, which is given, if it is full.
+///
+/// # Errors
+/// The first fault or refusal.
+pub(super) async fn measure_front(seller: &Seller, front: &[Place]) -> Result<(), CallError> {
+    let Some(first) = front.first() else { return Ok(()) };
+    let mut round = Round::default();
+    let mut line = Line { spec: spec(seller, &first.spec), rest: front.iter(), group: Vec::new(), is_whole: false };
+    while line.turn(seller, &mut round).await {}
+    round.failed.map_or(Ok(()), Err)
+}
+
+impl Round {
+    /// Goes through a page of lines.
+    pub(super) async fn go(&mut self, seller: &Seller, page: &[Place]) {
+        let lines = page.chunk_by(|one, next| one.spec == next.spec);
+        let mut lines: Vec<Line<'_>> = lines
+            .map(|line| Line {
+                spec: spec(seller, &line[0].spec),
+                rest: line.iter(),
+                group: Vec::new(),
+                is_whole: page.len() < PLACES_MAX || line.last() != page.last(),
+            })
+            .collect();
+        while !lines.is_empty() {
+            let mut left = Vec::with_capacity(lines.len());
+            for mut line in lines {
+                if line.turn(seller, self).await {
+                    left.push(line);
+                }
+            }
+            lines = left;
+        }
+    }
+
+    /// One that cannot be measured does not keep the others from their money.
+    fn note(&mut self, call: CallId, done: Result<usize, CallError>) {
+        match done {
+            Ok(ended) => self.ended += ended,
+            Err(error) => {
+                tracing::warn!(%call, %error, "a call is not attributed yet");
+                self.failed.get_or_insert(error);
+            }
+        }
+    }
+}
+
+impl Line<'_> {
+    /// Goes on until an answer was measured; false when the line is at its end.
+    async fn turn(&mut self, seller: &Seller, round: &mut Round) -> bool {
+        for place in self.rest.by_ref() {
+            match stand(seller, place).await {
+                Err(error) => round.note(place.call, Err(error)),
+                Ok(Standing::Ended(now)) => round.ended += usize::from(now),
+                Ok(Standing::Unmeasured(one)) => match &self.spec {
+                    None => {
+                        round.note(place.call, measure_alone(seller, &one).await.map(|()| 1));
+                        return true;
+                    }
+                    Some(_) => self.group.push(*one),
+                },
+            }
+            if let Some(spec) = &self.spec
+                && self.group.len() == spec.sample_one_in as usize
+            {
+                let group = std::mem::take(&mut self.group);
+                round.note(place.call, measure_group(seller, spec, &group).await);
+                return true;
+            }
+        }
+        if let Some(spec) = &self.spec
+            && self.is_whole
+            && has_waited(seller, &self.group)
+        {
+            round.note(self.group[0].place.call, measure_group(seller, spec, &self.group).await);
+        }
+        false
+    }
+}
+
+/// True when an unfinished group, in the order of its receipts, waits no longer.
+fn has_waited(seller: &Seller, group: &[Waiting]) -> bool {
     // Receipts rise with time, so the first has waited longest.
-    let settled = group.first()?.open.deadline.minus_secs(suspense_s);
-    let waited = seller.now() >= settled.plus_secs(WAIT_S.min(suspense_s / 10));
-    (group.len() == size || waited).then_some(group)
+    let Some(first) = group.first() else { return false };
+    let suspense_s = u64::from(seller.ledger().parameters().suspense_s);
+    let settled = first.open.deadline.minus_secs(suspense_s);
+    seller.now() >= settled.plus_secs(WAIT_S.min(suspense_s / 10))
 }
 
 /// The group as the evidence states it; `None` for a call alone.

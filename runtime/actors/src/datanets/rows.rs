@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use agora_economy::ports::log::Row;
 use agora_economy::ports::state::{Journal, Table, Write};
-use agora_types::{Canonical, Code, DatanetId};
+use agora_types::{Canonical, Code, DatanetId, Hash};
 use futures::executor::block_on;
 use minicbor::{Decode, Encode};
 
 use crate::error::CallError;
 
-/// The head row of a datanet, `agora/datanet-head/v1`, by `d` ‖ id.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+/// The head row of a datanet, `agora/datanet-head/v1`, by `d` ‖ id: all that a list of datanets says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct DatanetHead {
     /// The signed charter.
@@ -29,6 +29,9 @@ pub struct DatanetHead {
     /// The newest version; 0 before the first.
     #[n(4)]
     pub version: u32,
+    /// SHA-256 of the newest version as it is signed; heads of earlier releases lack it until the next version.
+    #[n(5)]
+    pub statement: Option<Hash>,
 }
 
 impl Canonical for DatanetHead {
@@ -69,6 +72,10 @@ pub(super) const REVEAL: u8 = b'r';
 pub(super) const ACT: u8 = b'a';
 /// Numbers of acts, by id ‖ SHA-256 of the act.
 pub(super) const ACT_NUMBER: u8 = b'b';
+/// The number of each speaker's newest act about each subject, by id ‖ speaker ‖ subject.
+pub(super) const WORD: u8 = b'n';
+/// How many acts, from the first on, are told by those rows; by id.
+pub(super) const WORDS: u8 = b'm';
 /// Signed versions, by id ‖ version.
 pub(super) const VERSION: u8 = b'v';
 /// Versions on their way to the ledger, by id.

@@ -134,6 +134,7 @@ impl Keeper {
         if refused.is_none() {
             let mut head = self.get(id)?.head;
             head.version = signed.payload().version;
+            head.statement = Some(signed.hash());
             let version = Rows::key(VERSION, id, &[&head.version.to_be_bytes()]);
             writes.push(Rows::put(version, pending.version));
             writes.push(Rows::put(Rows::key(HEAD, id, &[]), head.to_bytes()));

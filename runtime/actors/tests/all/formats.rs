@@ -437,8 +437,10 @@ fn the_agents_rows_keep_their_bytes_and_are_described_by_their_schemas() {
 #[test]
 fn the_rows_of_a_datanet_keep_their_bytes_and_are_described_by_their_schemas() {
     let charter = b"a signed charter".to_vec();
-    let head = DatanetHead { charter, contributions: 100_000, acts: 12, submissions: 3, version: 2 };
+    let head = DatanetHead { charter, contributions: 100_000, acts: 12, submissions: 3, version: 2, statement: None };
     check("datanet-head", &head, &schema("datanet-head"));
+    let stated = DatanetHead { statement: Some(Hash::sha256("signed version")), ..head };
+    check("datanet-head-stated", &stated, &schema("datanet-head"));
     let pending = PendingVersion { version: b"a signed version".to_vec(), entry: b"a signed registration".to_vec() };
     check("datanet-pending", &pending, &schema("datanet-pending"));
 }

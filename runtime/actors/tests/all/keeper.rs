@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agora_actors::CallError;
-use agora_actors::datanets::{Keeper, Next, Revealed, Taken};
+use agora_actors::datanets::{DatanetHead, Keeper, Next, Revealed, Taken};
 use agora_actors::ledger::{LedgerActor, LedgerHandle};
 use agora_datanets::{
     Act, Batch, Charter, ContributionKind, Curator, DatanetVersion, Item, KindWeights, Policy, Reason, Ruling, Subject,
-    Submission, Terms, Verdict, licence_hash,
+    Submission, Terms, Verdict, Withdrawal, licence_hash,
 };
 use agora_economy::ports::ledger::Ledger as _;
 use agora_economy::ports::log::{Head as LogHead, Index, LogFault, LogStore, Record, Row, Snapshot};
@@ -40,11 +40,13 @@ fn signer(number: u8) -> StatementSigner {
 struct Fuse {
     left: AtomicI64,
     persists: AtomicBool,
+    /// Reads of the keeper's rows so far: of one, and of several.
+    reads: [AtomicI64; 2],
 }
 
 impl Fuse {
     fn whole() -> Arc<Self> {
-        Arc::new(Self { left: AtomicI64::new(i64::MAX), persists: AtomicBool::new(false) })
+        Arc::new(Self { left: AtomicI64::new(i64::MAX), persists: AtomicBool::new(false), reads: Default::default() })
     }
 
     fn arm(&self, steps: i64, persists: bool) {
@@ -72,9 +74,11 @@ impl StateStore for FusedRows {
         self.1.step(|| StateStore::commit(&*self.0, writes))
     }
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, LogFault> {
+        self.1.reads[0].fetch_add(1, Ordering::SeqCst);
         StateStore::get(&*self.0, table, key)
     }
     fn list(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Vec<Row>, LogFault> {
+        self.1.reads[1].fetch_add(1, Ordering::SeqCst);
         StateStore::list(&*self.0, table, prefix, limit)
     }
 }
@@ -224,18 +228,48 @@ impl Stage {
     }
 
     /// The owner rejects everything that came with a commitment.
-    fn reject(&self, seq: u64) {
+    fn reject(&mut self, seq: u64) {
+        let act = self.verdict(seq, Ruling::Reject, Reason::OffTopic);
+        self.say(&act);
+    }
+
+    /// What the owner says of everything that came with a commitment, each time at another time.
+    fn verdict(&mut self, seq: u64, ruling: Ruling, reason: Reason) -> Act {
+        self.kit.now = self.kit.now.plus_nanos(1_000);
         let verdict = Verdict {
             network: self.kit.genesis.chain_id,
             datanet: Self::id(),
             curator: key(OWNER).address(),
             subject: Subject::Submission(seq),
-            ruling: Ruling::Reject,
-            reason: Reason::OffTopic,
+            ruling,
+            reason,
             note: String::new(),
             time: self.kit.now,
         };
-        wait(|| self.life.keeper.act(&Act::Verdict(Signed::sign(verdict, &signer(OWNER))))).unwrap();
+        Act::Verdict(Signed::sign(verdict, &signer(OWNER)))
+    }
+
+    /// Who gave it takes it back.
+    fn withdrawal(&mut self, who: u8, seq: u64) -> Act {
+        self.kit.now = self.kit.now.plus_nanos(1_000);
+        let withdrawal = Withdrawal {
+            network: self.kit.genesis.chain_id,
+            datanet: Self::id(),
+            contributor: key(who).address(),
+            subject: Subject::Submission(seq),
+            time: self.kit.now,
+        };
+        Act::Withdrawal(Signed::sign(withdrawal, &signer(who)))
+    }
+
+    /// The number of an act that is said.
+    fn say(&self, act: &Act) -> u32 {
+        wait(|| self.life.keeper.act(act)).unwrap()
+    }
+
+    /// How many acts there are.
+    fn acts(&self) -> u32 {
+        wait(|| self.life.keeper.get(&Self::id())).unwrap().head.acts
     }
 
     async fn commit(&self, who: u8, command: Command) {
@@ -457,4 +491,80 @@ async fn a_version_registered_by_other_means_does_not_block_the_next() {
     assert_eq!(stage.kept(2), second.0);
     let missing = wait(|| stage.life.keeper.open(&Stage::id(), 1)).err().unwrap();
     assert_eq!(missing.code, Code::DatanetNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_again_is_answered_as_the_first_time_and_adds_no_act() {
+    let mut stage = Stage::found().await;
+    stage.give(CONTRIBUTORS[2], NOTES[2]).await;
+    let first = stage.verdict(0, Ruling::Reject, Reason::OffTopic);
+    assert_eq!(stage.say(&first), 0);
+    for (seq, ruling, reason, number) in [
+        (0, Ruling::Reject, Reason::OffTopic, 0),
+        (1, Ruling::Reject, Reason::OffTopic, 1),
+        (0, Ruling::Reject, Reason::OffTopic, 0),
+        (0, Ruling::Flag, Reason::OffTopic, 2),
+        // Something else was said in between: it is no repeat.
+        (0, Ruling::Reject, Reason::OffTopic, 3),
+        (0, Ruling::Reject, Reason::OffTopic, 3),
+        (0, Ruling::Reject, Reason::Wrong, 4),
+        (1, Ruling::Reject, Reason::OffTopic, 1),
+    ] {
+        let act = stage.verdict(seq, ruling, reason);
+        assert_eq!(stage.say(&act), number, "{act:?}");
+    }
+    for _ in 0..2 {
+        let act = stage.withdrawal(CONTRIBUTORS[0], 0);
+        assert_eq!(stage.say(&act), 5);
+    }
+    assert_eq!(stage.say(&first), 0, "the very same act was said before");
+    assert_eq!(stage.acts(), 6);
+    let version = stage.drafted(1);
+    let version = stage.sign(&version);
+    stage.publish(&version).unwrap();
+
+    // An earlier release did not write down who said what last.
+    for prefix in [b"n", b"m"] {
+        for (key, _) in StateStore::list(&*stage.rows, Table::Datanets, prefix, 100).unwrap() {
+            StateStore::commit(&*stage.rows, &[Write { table: Table::Datanets, key, value: None }]).unwrap();
+        }
+    }
+    stage.reopen(1).await;
+    let act = stage.verdict(0, Ruling::Reject, Reason::Wrong);
+    assert_eq!(stage.say(&act), 4);
+    let act = stage.withdrawal(CONTRIBUTORS[0], 0);
+    assert_eq!(stage.say(&act), 5);
+    let Next::Kept(known) = stage.draft() else { panic!("nothing has come since") };
+    assert_eq!(known, version.0);
+    let act = stage.withdrawal(CONTRIBUTORS[1], 1);
+    assert_eq!(stage.say(&act), 6);
+    assert_eq!(stage.acts(), 7);
+    stage.drafted(2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_datanets_reads_their_heads_only_and_those_of_an_earlier_release_as_well() {
+    let mut stage = Stage::found().await;
+    let version = stage.drafted(1);
+    let version = stage.sign(&version);
+    stage.publish(&version).unwrap();
+    let listed = |stage: &Stage| {
+        let reads = || stage.life.fuse.reads.each_ref().map(|reads| reads.load(Ordering::SeqCst));
+        let before = reads();
+        let all = wait(|| stage.life.keeper.all()).unwrap();
+        let after = reads();
+        assert_eq!((all.len(), all[0].id), (1, Stage::id()));
+        (all[0].statement, [after[0] - before[0], after[1] - before[1]])
+    };
+    assert_eq!(listed(&stage), (Some(version.0.hash()), [0, 1]));
+    let (key, head) = StateStore::list(&*stage.rows, Table::Datanets, b"d", 2).unwrap().remove(0);
+    let old = DatanetHead { statement: None, ..DatanetHead::from_bytes(&head).unwrap() }.to_bytes();
+    StateStore::commit(&*stage.rows, &[Write { table: Table::Datanets, key, value: Some(old) }]).unwrap();
+    assert_eq!(listed(&stage), (Some(version.0.hash()), [1, 1]));
+    stage.reject(0);
+    let next = stage.drafted(2);
+    let next = stage.sign(&next);
+    stage.publish(&next).unwrap();
+    assert_eq!(listed(&stage), (Some(next.0.hash()), [0, 1]));
+    stage.check("heads of two releases").await;
 }

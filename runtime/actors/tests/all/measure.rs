@@ -13,9 +13,11 @@ use agora_attribution::*;
 use agora_catalog::Listing;
 use agora_economy::ports::attribution::{Answer, AttributionFailure, Attributor, Pending};
 use agora_economy::ports::ledger::Ledger as _;
+use agora_economy::ports::state::{StateStore, Table, Write};
 use agora_economy::testkit::*;
 use agora_inference_api::{FakeEngine, Request};
 use agora_receipts::{Receipt, Role};
+use agora_store::RedbState;
 use agora_types::batch::Entry;
 use agora_types::command::{ClaimEarnings, Command, Measure};
 use agora_types::key::StatementSigner;
@@ -113,6 +115,27 @@ impl Attributor for Scripted {
             self.answers.lock().unwrap().push(answer);
             Ok(evidence)
         })
+    }
+}
+
+/// Two that know a spec each.
+struct Both([Arc<Scripted>; 2]);
+
+impl Attributor for Both {
+    fn knows(&self, spec: &Hash) -> bool {
+        self.spec(spec).is_some()
+    }
+
+    fn spec_of(&self, _: &Hash) -> Option<AttributionSpec> {
+        None
+    }
+
+    fn spec(&self, spec: &Hash) -> Option<AttributionSpec> {
+        self.0.iter().find_map(|one| one.spec(spec))
+    }
+
+    fn attribute(&self, answer: Answer) -> Pending<'_> {
+        self.0.iter().find(|one| one.knows(&answer.spec)).expect("a spec of one of them").attribute(answer)
     }
 }
 
@@ -282,8 +305,22 @@ async fn an_answer_that_cannot_be_measured_waits_and_is_measured_later_or_pays_t
     world.end().await;
 }
 
-/// Stops the world before or after each durable step of measuring and publishing, and goes on in a new one.
-async fn stop_at_each_step(persists: bool, scripted: Arc<Scripted>) {
+/// Jobs as an earlier release left them: under another letter, and in no line.
+fn as_an_earlier_release(folder: &Path) {
+    let state = RedbState::open(&folder.join("state.redb")).unwrap();
+    let rows = |letter: &[u8]| StateStore::list(&state, Table::Attribution, letter, 1_000).unwrap();
+    let write = |key, value| Write { table: Table::Attribution, key, value };
+    let mut writes: Vec<Write> = rows(b"w").into_iter().map(|(key, _)| write(key, None)).collect();
+    for (key, job) in rows(b"q") {
+        writes.push(write([b"j", &key[1..]].concat(), Some(job)));
+        writes.push(write(key, None));
+    }
+    StateStore::commit(&state, &writes).unwrap();
+}
+
+/// Stops the world before or after each durable step of measuring and publishing, and goes on in a new one: in one whose
+/// release keeps jobs otherwise where the first was `earlier`.
+async fn stop_at_each_step(persists: bool, scripted: Arc<Scripted>, earlier: bool) {
     let fresh = founded(&scripted);
     for step in 0.. {
         let folder = copy(fresh.path());
@@ -303,6 +340,9 @@ async fn stop_at_each_step(persists: bool, scripted: Arc<Scripted>) {
             () = fuse.blown.notified() => false,
         };
         world.end().await;
+        if earlier {
+            as_an_earlier_release(folder.path());
+        }
         let world = open(folder.path(), Fuse::new(None, false), 2, &scripted).await;
         world.clock.skip_secs(61);
         // The other call first: what was published counts all that the log up to there sets aside.
@@ -332,12 +372,12 @@ async fn stop_at_each_step(persists: bool, scripted: Arc<Scripted>) {
 
 #[tokio::test]
 async fn a_host_that_stops_before_any_step_of_measuring_counts_every_answer_once() {
-    stop_at_each_step(false, scripted()).await;
+    stop_at_each_step(false, scripted(), false).await;
 }
 
 #[tokio::test]
 async fn a_host_that_stops_after_any_step_of_measuring_counts_every_answer_once() {
-    stop_at_each_step(true, scripted()).await;
+    stop_at_each_step(true, scripted(), false).await;
 }
 
 #[tokio::test]
@@ -368,12 +408,72 @@ async fn a_measured_call_that_was_cut_off_is_measured_for_what_was_delivered() {
 
 #[tokio::test]
 async fn a_host_that_stops_before_any_step_of_measuring_a_group_counts_every_answer_once() {
-    stop_at_each_step(false, scripted_of(2)).await;
+    stop_at_each_step(false, scripted_of(2), false).await;
 }
 
 #[tokio::test]
 async fn a_host_that_stops_after_any_step_of_measuring_a_group_counts_every_answer_once() {
-    stop_at_each_step(true, scripted_of(2)).await;
+    stop_at_each_step(true, scripted_of(2), false).await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_release_left_at_any_step_of_measuring_is_counted_once() {
+    stop_at_each_step(true, scripted(), true).await;
+    stop_at_each_step(true, scripted_of(2), true).await;
+}
+
+#[tokio::test]
+async fn calls_of_a_spec_behind_many_of_anothers_are_grouped_and_measured_all_the_same() {
+    const OTHERS: u8 = 70;
+    let (other, own) = (scripted(), scripted_of(3));
+    other.fails.store(true, Ordering::SeqCst);
+    let folder = founded(&other);
+    let world = open(folder.path(), Fuse::new(None, false), 0, &other).await;
+    for call in 1..=OTHERS {
+        world.buy(CallId::new([call; 16]), 2).await.unwrap();
+        quiet(&world).await;
+    }
+    // A second listing of the same owner, measured by another spec.
+    let listing = Listing { name: "other".into(), ..measured(&Kit::default(), &own).payload().clone() };
+    let listing = Signed::sign(listing, &StatementSigner::from_bytes(&[OWNER; 32]));
+    let head = fresh_head(world.clock.as_ref(), world.clock.as_ref(), key(OWNER).address());
+    let registration = Command::RegisterListing(listing.payload().registration(head, listing.hash()));
+    let entry = Entry::sign(&world.ledger.network(), registration, &key(OWNER));
+    assert_eq!(world.ledger.commit(vec![entry]).await.unwrap(), [Ok(())]);
+    world.end().await;
+
+    let engine = Arc::new(FakeEngine::new(Hash::sha256("base"), &[]));
+    let both = Arc::new(Both([other.clone(), own.clone()]));
+    let world = World::open_selling(folder.path(), Fuse::new(None, false), 1, engine, listing, Some(both)).await;
+    let before = world.receipts();
+    let call = |number: u8| CallId::new([OTHERS + number; 16]);
+    for number in 1..=4 {
+        world.buy(call(number), 40).await.unwrap();
+        quiet(&world).await;
+    }
+    assert_eq!(
+        measure_waiting(&world.seller).await.unwrap_err().code,
+        Code::EngineBusy,
+        "the others cannot be measured"
+    );
+    assert_eq!((world.receipts() - before, own.asked.load(Ordering::SeqCst)), (4 + 3, 1), "three are grouped");
+    let mut sampled: Vec<_> =
+        (before + 4..before + 7).map(|at| receipt(&world, at).payload().attribution.sampled).collect();
+    sampled.dedup();
+    assert!(matches!(sampled[..], [Some(SampledOf { calls: 3, .. })]), "{sampled:?}");
+    for number in 5..=6 {
+        world.buy(call(number), 40).await.unwrap();
+        quiet(&world).await;
+        let ended = measure_call(&world.seller, key(PAYER).address(), call(number)).await.unwrap();
+        assert_eq!(ended, number == 6, "the third of a group has it measured");
+    }
+    assert_eq!(world.receipts() - before, 6 + 6);
+    // The answers of the others can be measured by now.
+    other.fails.store(false, Ordering::SeqCst);
+    assert_eq!(measure_waiting(&world.seller).await.unwrap(), usize::from(OTHERS));
+    assert_eq!(own.asked.load(Ordering::SeqCst), 2);
+    world.audit();
+    world.end().await;
 }
 
 #[tokio::test]
@@ -410,7 +510,7 @@ async fn one_call_in_several_is_measured_and_every_final_receipt_says_so_and_pay
         // A call that is not in the group, one that draws for itself, and a receipt that is silent about it.
         for change in [
             (|fields: &mut ReceiptFields| fields.provisional.0 += 9) as fn(&mut ReceiptFields),
-            |fields| fields.sampled = Some((3, Hash::ZERO)),
+            |fields| fields.sampled = Some(SampledOf { calls: 3, measured: Hash::ZERO }),
             |fields| fields.sampled = None,
         ] {
             let mut fields = fields.clone();
@@ -463,6 +563,6 @@ fn fields(last: &Receipt, pool: Amount) -> ReceiptFields {
         pool,
         paid: last.legs.iter().find(|leg| leg.role == Role::Earnings).map_or(Amount::ZERO, |leg| leg.amount),
         provisional: (index, leaf),
-        sampled: said.sampled.map(|sample| (sample.calls, sample.measured)),
+        sampled: said.sampled,
     }
 }

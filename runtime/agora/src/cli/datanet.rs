@@ -22,8 +22,8 @@ use serde::de::DeserializeOwned;
 use super::context::Context;
 use super::keys::{Keys, address};
 use crate::control::{
-    ActTaken, CharterView, DatanetAsk, DatanetView, Datanets, ItemPage, ItemRow, ItemView, Request, Service, Status,
-    VersionDraft,
+    ActTaken, CharterView, DatanetAsk, DatanetView, Datanets, ItemPage, ItemRow, ItemView, PolicyView, Request,
+    Service, Status, VersionDraft,
 };
 use crate::node::System;
 pub use add::add;
@@ -257,11 +257,13 @@ impl Read {
 /// A version with everything that is in it.
 pub(crate) struct Whole {
     pub(crate) signed: Signed<DatanetVersion>,
+    /// The rules that it was made under, whatever the datanet's are by now.
+    pub(crate) policy: Policy,
     pub(crate) counts: agora_datanets::Counts,
     pub(crate) rows: Vec<(ItemRow, Read)>,
 }
 
-/// Reads all that is in a version; the newest if none is named.
+/// Reads all that is in a version, with its rules; the newest if none is named.
 ///
 /// # Errors
 /// `datanet.not_found`, also before the first version; `datanet.not_committed`; the keeper's.
@@ -290,7 +292,18 @@ pub(crate) async fn whole(service: &dyn Service, net: &DatanetView, version: Opt
         if said.terms.id() != net.id || said.version != version || said.included != rows.len() as u64 {
             return Err(Failure::new(Code::DatanetRecord, format!("version {version} of {}", net.id)));
         }
-        return Ok(Whole { signed, counts: page.counts, rows });
+        let policy = policy_of(service, said).await?;
+        return Ok(Whole { signed, policy, counts: page.counts, rows });
+    }
+}
+
+async fn policy_of(service: &dyn Service, version: &DatanetVersion) -> Outcome<Policy> {
+    let asked = DatanetAsk::Policy { id: version.terms.id(), hash: version.policy_hash };
+    let view: PolicyView = ask(service, asked).await?;
+    let policy: Policy = record(&view.policy)?;
+    match policy.hash() == version.policy_hash {
+        true => Ok(policy),
+        false => Err(Failure::new(Code::DatanetRecord, format!("the policy of version {}", version.version))),
     }
 }
 
@@ -432,13 +445,7 @@ pub async fn export(
     languages: Vec<String>,
 ) -> Outcome<Written> {
     let net = find(service, name).await?;
-    let Whole { signed, counts, rows } = whole(service, &net, version).await?;
-    let charter = charter(service, net.id).await?;
-    let policy = &charter.payload().policy;
-    if policy.hash() != signed.payload().policy_hash {
-        return Err(Failure::new(Code::DatanetRecord, "the rules have changed since this version")
-            .advise("make a version under the new rules, then export that"));
-    }
+    let Whole { signed, policy, counts, rows } = whole(service, &net, version).await?;
     std::fs::create_dir(out).map_err(Failure::io(out))?;
     let path = out.join("items.jsonl");
     let mut file = std::io::BufWriter::new(std::fs::File::create_new(&path).map_err(Failure::io(&path))?);
@@ -453,7 +460,7 @@ pub async fn export(
     let described = Described {
         version: signed.payload(),
         statement: signed.hash(),
-        policy,
+        policy: &policy,
         counts: &counts,
         file: &data,
         url: "items.jsonl",

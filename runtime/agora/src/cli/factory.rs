@@ -31,7 +31,7 @@ use crate::node::adapters::{INDEX, check_name};
 use crate::node::engine::load_model;
 use args::{Ask, MethodWord, Train};
 use documents::{Answered, Credit, TrainedDocument};
-use lessons::{Lesson, lessons};
+use lessons::{Found, Lesson, lessons};
 use questions::answered;
 
 /// Where a training keeps its checkpoint, inside the network's folder.
@@ -50,11 +50,10 @@ pub async fn train(context: &Context, service: &dyn Service, options: Train) -> 
     let name = &options.name;
     check_name(name)?;
     let net = datanet::find(service, &options.datanet).await?;
-    let charter = datanet::charter(service, net.id).await?;
     let whole = datanet::whole(service, &net, options.version).await?;
     let account = Keys::of(context)?.address(&options.from)?;
     let terms = &whole.signed.payload().terms;
-    let mut tally = Tally::new(whole.signed.payload(), &charter.payload().policy);
+    let mut tally = Tally::new(whole.signed.payload(), &whole.policy);
     whole.rows.iter().for_each(|(row, read)| tally.add(&read.example(row.place)));
     let mut counted = tally.finish();
     let times = || whole.rows.iter().filter_map(|(row, _)| row.committed);
@@ -129,10 +128,15 @@ impl Work {
         let weights = model.engine.weights().map_err(engine_failure)?;
         let settings = self.settings();
         let tokens_max = weights.shape().context.min(settings.batch_tokens as usize);
-        let (taught, shortened) = lessons(&weights, &self.whole, tokens_max)?;
+        let Found { lessons: taught, shortened, repeated } = lessons(&weights, &self.whole, tokens_max)?;
         if shortened > 0 {
             printer
                 .warn(&format!("{shortened} answers are longer than {tokens_max} tokens, and are learnt up to there"));
+        }
+        if repeated > 0 {
+            printer.warn(&format!(
+                "{repeated} contributions repeat an earlier one's answer to the same question, and are left out"
+            ));
         }
         let examples: Vec<_> = taught.iter().map(|lesson| lesson.example.clone()).collect();
         printer.note(&format!("{} lessons of {} contributions", examples.len(), self.whole.rows.len()));
@@ -183,6 +187,7 @@ impl Work {
             datanet: reference.id,
             version: version.version,
             lessons: examples.len() as u64,
+            repeated: repeated as u64,
             losses,
             spec: spec.as_ref().map(AttributionSpec::hash),
             method: spec.as_ref().map(|spec| spec.method.name().to_owned()),

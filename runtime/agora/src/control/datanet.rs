@@ -26,6 +26,13 @@ pub enum DatanetAsk {
         /// Which.
         id: DatanetId,
     },
+    /// The policy of a hash, under which a version was made: [`PolicyView`].
+    Policy {
+        /// Which datanet.
+        id: DatanetId,
+        /// As the version names it.
+        hash: Hash,
+    },
     /// Reveals items of a submission whose commitment is on the ledger: [`Contributed`].
     Contribute {
         /// A signed `agora/submission/v1`.
@@ -129,6 +136,13 @@ pub struct Datanets {
 pub struct CharterView {
     /// The signed charter.
     pub charter: String,
+}
+
+/// The rules that a version was made under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyView {
+    /// An `agora/datanet-policy/v1`.
+    pub policy: String,
 }
 
 /// What became of a page of items.

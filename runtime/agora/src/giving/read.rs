@@ -5,6 +5,7 @@ use std::io::BufRead;
 use agora_datanets::checks::check;
 use agora_datanets::readers::{CsvReader, JsonlReader, Limits, Mapping, ReadError, Row, TextReader, TextUnit};
 use agora_datanets::{Action, Item, Policy};
+use agora_economy::ports::datanets::{Columns, Format};
 use agora_shell::{Failure, Outcome};
 use agora_types::Code;
 
@@ -14,16 +15,6 @@ use crate::cli::datanet::documents::LeftOut;
 pub(crate) type Found = Result<Row, LeftOut>;
 /// Rows as they are read.
 pub(crate) type Rows = Box<dyn Iterator<Item = Found>>;
-
-/// Kinds of files that are read from their beginning to their end.
-pub(crate) enum Plain {
-    /// An object a line.
-    Jsonl,
-    /// A header and records.
-    Csv,
-    /// Text, and what of it is one item.
-    Text(TextUnit),
-}
 
 /// What a datanet takes of a file, and what is said of the rest.
 pub(crate) struct Sorted {
@@ -35,13 +26,42 @@ pub(crate) struct Sorted {
     pub(crate) flagged: Vec<LeftOut>,
 }
 
-/// The rows of a file.
-pub(crate) fn plain(input: impl BufRead + 'static, kind: &Plain, mapping: Mapping, limits: Limits) -> Rows {
-    match kind {
-        Plain::Jsonl => Box::new(JsonlReader::new(input, mapping, limits).map(found)),
-        Plain::Csv => Box::new(CsvReader::new(input, mapping, limits).map(found)),
-        Plain::Text(unit) => Box::new(TextReader::new(input, *unit, limits).map(found)),
-    }
+/// A file as its giver describes it.
+pub(crate) struct Shape {
+    /// How it holds its items.
+    pub(crate) format: Format,
+    /// Which fields make one.
+    pub(crate) columns: Columns,
+    /// A text is one item, not a paragraph each.
+    pub(crate) whole: bool,
+    /// Most items.
+    pub(crate) items_max: u32,
+}
+
+/// The rows of a file. Parquet is not read from its beginning to its end: `parquet` does that.
+///
+/// # Errors
+/// Those of `parquet`.
+pub(crate) fn rows<I: BufRead + 'static>(
+    input: I,
+    shape: Shape,
+    parquet: impl FnOnce(I, Mapping, Limits) -> Outcome<Rows>,
+) -> Outcome<Rows> {
+    let mapping = match shape.columns {
+        Columns::Usual => Mapping::Auto,
+        Columns::Text(text) => Mapping::Text { text },
+        Columns::Pair(prompt, response) => Mapping::Pair { prompt, response },
+        Columns::Messages(messages) => Mapping::Messages { messages },
+    };
+    let limits = Limits { items_max: shape.items_max, ..Limits::default() };
+    let unit = if shape.whole { TextUnit::Whole } else { TextUnit::Paragraph };
+    let rows: Rows = match shape.format {
+        Format::Jsonl => Box::new(JsonlReader::new(input, mapping, limits).map(found)),
+        Format::Csv => Box::new(CsvReader::new(input, mapping, limits).map(found)),
+        Format::Text => Box::new(TextReader::new(input, unit, limits).map(found)),
+        Format::Parquet => parquet(input, mapping, limits)?,
+    };
+    Ok(rows)
 }
 
 /// A reader's row as it is told.

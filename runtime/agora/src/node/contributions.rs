@@ -12,15 +12,14 @@ use std::sync::Arc;
 use agora_actors::CallError;
 use agora_actors::clock::Clock as _;
 use agora_actors::pay::{ApiKeys, Contributor, Fee};
-use agora_datanets::readers::{Limits, Mapping, TextUnit};
-use agora_datanets::{Act, ContributionKind, ITEMS_MAX, Subject, Submission, Withdrawal};
-use agora_economy::ports::datanets::{Columns, Contribution, Datanets, Document, Format, Kind};
+use agora_datanets::{Act, ITEMS_MAX, Subject, Submission, Withdrawal};
+use agora_economy::ports::datanets::{Contribution, Datanets, Document};
 use agora_economy::ports::pay::{Pending, Trouble};
 use agora_shell::output::{self, to_json};
 use agora_shell::{Failure, Outcome};
 use agora_types::batch::Entry;
 use agora_types::eip712::Network;
-use agora_types::{Amount, Code, Hash, Signed, Timestamp};
+use agora_types::{Amount, Code, Hash, Signed};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
@@ -30,7 +29,7 @@ use super::network::refused;
 use crate::cli::datanet::documents::{Given, Said};
 use crate::cli::datanet::{ask, charter, find};
 use crate::control::{ActTaken, DatanetAsk, Datanets as List, Service};
-use crate::giving::read::{Plain, Rows, plain, sort};
+use crate::giving::read::{self, Rows, Shape, sort};
 use crate::giving::{Giver, Offer, Purse, Saying, apart};
 
 /// What a batch is called whose contributor gives it no title: always the same, since a file that is sent again must be
@@ -38,7 +37,6 @@ use crate::giving::{Giver, Offer, Purse, Saying, apart};
 const TITLE: &str = "given over HTTP";
 /// What messages call the file.
 const NAME: &str = "the file";
-const DAY_NS: u64 = 86_400_000_000_000;
 
 /// The port.
 #[derive(Clone)]
@@ -72,7 +70,7 @@ impl Inner {
         let charter = charter(service, net.id).await?;
         let Contribution { kind, weight, licence, title, skip_bad, dry_run, .. } = &contribution;
         let said = Saying {
-            kind: kind_of(*kind),
+            kind: *kind,
             weight: *weight,
             licence: licence.clone(),
             title: title.clone().unwrap_or_else(|| TITLE.to_owned()),
@@ -91,26 +89,14 @@ impl Inner {
 
     /// At most one batch: more is given apart.
     fn rows(&self, contribution: Contribution) -> Outcome<Rows> {
-        let mapping = match contribution.columns {
-            Columns::Usual => Mapping::Auto,
-            Columns::Text(text) => Mapping::Text { text },
-            Columns::Pair(prompt, response) => Mapping::Pair { prompt, response },
-            Columns::Messages(messages) => Mapping::Messages { messages },
-        };
-        let kind = match contribution.format {
-            Format::Parquet => {
-                let none = || Failure::new(Code::WireUnsupported, "this node reads no Parquet; send JSON lines");
-                let program = self.reader.as_deref().ok_or_else(none)?;
-                let rows = apart::read(program, &contribution.body, &mapping, ITEMS_MAX)?;
-                return Ok(Box::new(rows.into_iter()));
-            }
-            Format::Jsonl => Plain::Jsonl,
-            Format::Csv => Plain::Csv,
-            Format::Text if contribution.whole => Plain::Text(TextUnit::Whole),
-            Format::Text => Plain::Text(TextUnit::Paragraph),
-        };
-        let limits = Limits { items_max: ITEMS_MAX, ..Limits::default() };
-        Ok(plain(Cursor::new(contribution.body), &kind, mapping, limits))
+        let Contribution { format, columns, whole, body, .. } = contribution;
+        let shape = Shape { format, columns, whole, items_max: ITEMS_MAX };
+        read::rows(Cursor::new(body), shape, |file, mapping, limits| {
+            let none = || Failure::new(Code::WireUnsupported, "this node reads no Parquet; send JSON lines");
+            let program = self.reader.as_deref().ok_or_else(none)?;
+            let rows = apart::read(program, file.get_ref(), &mapping, limits.items_max)?;
+            Ok(Box::new(rows.into_iter()))
+        })
     }
 
     async fn taken_back(&self, key: &str, datanet: &str, content: Hash) -> Outcome<Said> {
@@ -121,8 +107,7 @@ impl Inner {
             datanet: net.id,
             contributor: by.account().address(),
             subject: Subject::Contribution(content),
-            // To the day: the same again is the same act, and no more rows of the list.
-            time: Timestamp::from_nanos(System.now().as_nanos() / DAY_NS * DAY_NS),
+            time: System.now(),
         };
         let act = Act::Withdrawal(Signed::sign(withdrawal, by.signer()));
         let taken: ActTaken = ask(&*self.service, DatanetAsk::Act { act: hex::encode(act.to_bytes()) }).await?;
@@ -145,16 +130,6 @@ impl Purse for Budget<'_> {
     ) -> BoxFuture<'a, Outcome<bool>> {
         let fee = Fee { datanet: batch.datanet, root: batch.root, amount };
         async move { self.keys.pay_fee(self.by, &fee, entries).await.map_err(refused) }.boxed()
-    }
-}
-
-fn kind_of(kind: Kind) -> ContributionKind {
-    match kind {
-        Kind::Source => ContributionKind::Source,
-        Kind::Correction => ContributionKind::Correction,
-        Kind::Annotation => ContributionKind::Annotation,
-        Kind::Curation => ContributionKind::Curation,
-        Kind::Translation => ContributionKind::Translation,
     }
 }
 

@@ -16,7 +16,7 @@ use super::System;
 use super::network::refused;
 use crate::control::{
     ActTaken, CharterView, Contributed, DatanetAsk, DatanetView, Datanets, ItemName, ItemPage, ItemRow, Names,
-    VersionDraft,
+    PolicyView, VersionDraft,
 };
 
 /// Rows of one page.
@@ -40,6 +40,11 @@ fn respond(keeper: &Keeper, ask: DatanetAsk) -> Outcome<Value> {
         DatanetAsk::Show { id } => json(keeper.get(&id), |kept| view(&kept)),
         DatanetAsk::Charter { id } => {
             json(keeper.get(&id), |kept| CharterView { charter: hex::encode(kept.charter.to_bytes()) })
+        }
+        DatanetAsk::Policy { id, hash } => {
+            let policy = keeper.policy(&id, &hash).map_err(refused)?;
+            let unknown = || Failure::new(Code::DatanetNotFound, format!("policy {hash} of {id}"));
+            json(Ok(policy.ok_or_else(unknown)?), |policy| PolicyView { policy: hex::encode(policy.to_bytes()) })
         }
         DatanetAsk::Contribute { submission, items } => {
             let revealed = items.into_iter().map(|item| {

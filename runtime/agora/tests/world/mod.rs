@@ -7,6 +7,7 @@ pub mod dice;
 pub mod ground;
 mod node;
 mod schema;
+pub mod taught;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -2,9 +2,7 @@
 //!
 //! The server knows HTTP and nothing of data: it hands a file's bytes over, and passes on what the program says of them.
 
-use agora_types::Hash;
-
-pub use agora_attribution::Kind;
+use agora_types::{ContributionKind, Hash};
 
 use super::pay::Pending;
 
@@ -19,10 +17,35 @@ pub enum Format {
     Jsonl,
     /// A header and records.
     Csv,
-    /// Paragraphs.
-    Text,
     /// Apache Parquet.
     Parquet,
+    /// Paragraphs.
+    Text,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Jsonl, Self::Csv, Self::Parquet, Self::Text];
+
+    /// Its word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Jsonl => "jsonl",
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+            Self::Text => "text",
+        }
+    }
+
+    /// What it means, for people.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Jsonl => "A JSON object a line",
+            Self::Csv => "A header and records",
+            Self::Parquet => "Apache Parquet",
+            Self::Text => "Paragraphs",
+        }
+    }
 }
 
 /// Which fields or columns make an item.
@@ -54,7 +77,7 @@ pub struct Contribution {
     /// One line for people.
     pub title: Option<String>,
     /// How the items help.
-    pub kind: Kind,
+    pub kind: ContributionKind,
     /// What each counts where nothing is measured, 1 to 10,000.
     pub weight: u32,
     /// What cannot be given is left out; else it keeps the whole file from being given.

@@ -61,6 +61,9 @@ const BOILERPLATE: &str = "All rights reserved. Terms and conditions apply. This
 /// Characters that take the places of letters.
 const SIGNS: [char; 14] = ['Æ', 'Ø', 'Đ', 'Ł', 'Ŧ', 'Ŋ', 'ß', '§', '¶', 'µ', '¿', 'ж', 'щ', '¡'];
 
+/// What is done to a lesson.
+type Change = fn(&Lesson, &mut SplitMix64) -> Lesson;
+
 /// One market.
 pub(super) struct Market {
     /// Stable: the report judges by it.
@@ -123,8 +126,14 @@ impl People {
             self.named(),
             self.added("a copy, exactly", times(ada, &exactly, 1)),
             self.added("a copy, touched", times(ada, &touched, 1)),
+            self.added("a copy, words swapped", times(ada, &swapped, 1)),
             self.added("a copy, reworded", vec![self.reworded[0].clone()]),
-            self.added("a copy inside longer lessons", vec![self.inside()]),
+            self.added("a copy inside longer lessons", vec![self.inside(self.own())]),
+            self.added("a copy with a sentence behind", vec![self.inside(&self.behind())]),
+            self.added(
+                "copies behind other questions",
+                [touched as Change, swapped].map(|how| self.elsewhere(how)).to_vec(),
+            ),
             self.added("junk", vec![self.junk()]),
             self.instead("phrases of the questions", self.stuffed()),
             self.instead("outliers", self.strange()),
@@ -173,13 +182,32 @@ impl People {
         Market { attacker, ..self.market("own data, a name for each", gifts) }
     }
 
-    /// The victim's answers with one's own behind them: too long to be near-copies.
-    fn inside(&self) -> Vec<Lesson> {
+    /// The victim's answers with others behind them: too long to be near-copies.
+    fn inside(&self, behind: &[Lesson]) -> Vec<Lesson> {
         let both = |(copied, own): (&Lesson, &Lesson)| Lesson {
             prompt: copied.prompt.clone(),
             response: format!("{} {}", copied.response, own.response),
         };
-        self.lessons[ADA].iter().zip(self.own()).map(both).collect()
+        self.lessons[ADA].iter().zip(behind).map(both).collect()
+    }
+
+    /// The victim's answers, changed, behind questions with a word more: to another question, as the rules see it.
+    fn elsewhere(&self, change: Change) -> Vec<Lesson> {
+        let mut random = SplitMix64(self.seed);
+        let asked = |lesson: &Lesson| Lesson {
+            prompt: format!("Please tell me. {}", lesson.prompt),
+            ..change(lesson, &mut random)
+        };
+        self.lessons[ADA].iter().map(asked).collect()
+    }
+
+    /// Sentences that nobody else has, and that say nothing.
+    fn behind(&self) -> Vec<Lesson> {
+        let said = |lesson: &Lesson| {
+            let about = lesson.prompt.trim_end_matches('?').to_lowercase();
+            format!("Now you know {about}, and that was all there was to be said here.")
+        };
+        self.lessons[ADA].iter().map(|lesson| Lesson { prompt: String::new(), response: said(lesson) }).collect()
     }
 
     /// About one lesson in ten: words in no order, and boilerplate.
@@ -282,6 +310,13 @@ fn touched(lesson: &Lesson, random: &mut SplitMix64) -> Lesson {
     }
     let said = words.join(" ");
     Lesson { prompt: lesson.prompt.clone(), response: format!("{}!", said.trim_end_matches('.')) }
+}
+
+/// Of every four words the middle two turned around, so that no five words stand as they stood.
+fn swapped(lesson: &Lesson, _: &mut SplitMix64) -> Lesson {
+    let mut words: Vec<&str> = lesson.response.split(' ').collect();
+    words.chunks_mut(4).filter(|four| four.len() > 2).for_each(|four| four.swap(1, 2));
+    Lesson { prompt: lesson.prompt.clone(), response: words.join(" ") }
 }
 
 /// Ways to be strange.

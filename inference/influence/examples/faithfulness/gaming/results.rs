@@ -21,7 +21,7 @@ pub(super) struct Seen {
     pub(super) name: String,
     version: u32,
     key: Hash,
-    /// Lessons that were given, and of those: refused by the checks, flagged, and out as near-duplicates.
+    /// Lessons that were given, and of those: refused by the checks, flagged, and out as near-duplicates or repeats.
     pub(super) given: usize,
     pub(super) refused: usize,
     pub(super) flagged: usize,

@@ -3,21 +3,21 @@
 use std::io::BufReader;
 use std::path::Path;
 
-use agora_datanets::readers::{Limits, Mapping, TextUnit};
-use agora_datanets::{ContributionKind, Submission};
+use agora_datanets::Submission;
+use agora_economy::ports::datanets::{Columns, Format};
 use agora_shell::{Failure, Outcome, files};
 use agora_types::batch::Entry;
 use agora_types::{Amount, Canonical as _, Code};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use super::args::{Add, FileFormat, Kind};
+use super::args::Add;
 use super::documents::Given;
 use super::{charter, find};
 use crate::cli::context::Context;
 use crate::cli::keys::Keys;
 use crate::control::{Committed, Request, Service};
-use crate::giving::read::{Plain, Rows, found, plain, sort};
+use crate::giving::read::{self, Rows, Shape, found, sort};
 use crate::giving::{Giver, Offer, Purse, Saying};
 
 /// Most items of a file.
@@ -50,7 +50,7 @@ pub async fn add(context: &Context, service: &dyn Service, options: &Add) -> Out
     let giver = Giver { service, purse: &purse, network, account: &account, signer: &signer };
     let name = options.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let said = Saying {
-        kind: kind(options.kind),
+        kind: options.kind,
         weight: options.weight,
         licence: options.licence.clone(),
         title: options.title.clone().unwrap_or(name),
@@ -81,50 +81,33 @@ impl Purse for Wallet<'_> {
     }
 }
 
-fn kind(kind: Kind) -> ContributionKind {
-    match kind {
-        Kind::Source => ContributionKind::Source,
-        Kind::Correction => ContributionKind::Correction,
-        Kind::Annotation => ContributionKind::Annotation,
-        Kind::Curation => ContributionKind::Curation,
-        Kind::Translation => ContributionKind::Translation,
-    }
-}
-
 fn rows(options: &Add) -> Outcome<Rows> {
     let path: &Path = &options.file;
     let format = match options.format {
         Some(format) => format,
         None => match path.extension().and_then(|end| end.to_str()).unwrap_or_default() {
-            "jsonl" | "ndjson" | "json" => FileFormat::Jsonl,
-            "csv" => FileFormat::Csv,
-            "parquet" => FileFormat::Parquet,
-            "txt" | "md" | "text" => FileFormat::Text,
+            "jsonl" | "ndjson" | "json" => Format::Jsonl,
+            "csv" => Format::Csv,
+            "parquet" => Format::Parquet,
+            "txt" | "md" | "text" => Format::Text,
             _ => {
                 return Err(Failure::usage(format!("{}: no known ending", path.display()))
                     .advise("say what it is: --format jsonl, csv, parquet or text"));
             }
         },
     };
-    let mapping = match (&options.text, &options.prompt, &options.response, &options.messages) {
-        (Some(text), ..) => Mapping::Text { text: text.clone() },
-        (_, Some(prompt), Some(response), _) => Mapping::Pair { prompt: prompt.clone(), response: response.clone() },
-        (.., Some(messages)) => Mapping::Messages { messages: messages.clone() },
-        _ => Mapping::Auto,
+    let columns = match (&options.text, &options.prompt, &options.response, &options.messages) {
+        (Some(text), ..) => Columns::Text(text.clone()),
+        (_, Some(prompt), Some(response), _) => Columns::Pair(prompt.clone(), response.clone()),
+        (.., Some(messages)) => Columns::Messages(messages.clone()),
+        _ => Columns::Usual,
     };
-    let limits = Limits { items_max: FILE_ITEMS_MAX, ..Limits::default() };
+    let shape = Shape { format, columns, whole: options.whole, items_max: FILE_ITEMS_MAX };
     // A file that is not there is said as everywhere.
-    let file = files::open(path)?;
-    let unit = if options.whole { TextUnit::Whole } else { TextUnit::Paragraph };
-    let kind = match format {
-        FileFormat::Parquet => {
-            let reader = agora_intake::open(path, mapping, limits);
-            let reader = reader.map_err(|error| Failure::new(error.code(), format!("{}: {error}", path.display())))?;
-            return Ok(Box::new(reader.map(found)));
-        }
-        FileFormat::Jsonl => Plain::Jsonl,
-        FileFormat::Csv => Plain::Csv,
-        FileFormat::Text => Plain::Text(unit),
-    };
-    Ok(plain(BufReader::new(file), &kind, mapping, limits))
+    let file = BufReader::new(files::open(path)?);
+    read::rows(file, shape, |_, mapping, limits| {
+        let reader = agora_intake::open(path, mapping, limits);
+        let reader = reader.map_err(|error| Failure::new(error.code(), format!("{}: {error}", path.display())))?;
+        Ok(Box::new(reader.map(found)))
+    })
 }

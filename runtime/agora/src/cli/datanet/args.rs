@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use agora_economy::ports::datanets::Format;
+use agora_types::ContributionKind;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 use crate::cli::args::Paying;
@@ -148,8 +151,8 @@ pub struct Add {
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// What the file is [default: by its ending]
-    #[arg(long, value_enum)]
-    pub format: Option<FileFormat>,
+    #[arg(long, value_parser = formats())]
+    pub format: Option<Format>,
     /// The column or field of a text
     #[arg(long, value_name = "FIELD", conflicts_with_all = ["prompt", "response", "messages"])]
     pub text: Option<String>,
@@ -172,8 +175,8 @@ pub struct Add {
     #[arg(long)]
     pub title: Option<String>,
     /// How the items help
-    #[arg(long, value_enum, default_value_t = Kind::Source)]
-    pub kind: Kind,
+    #[arg(long, default_value = ContributionKind::Source.name(), value_parser = kinds())]
+    pub kind: ContributionKind,
     /// What each counts where nothing is measured, 1 to 10000
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub weight: u32,
@@ -188,32 +191,23 @@ pub struct Add {
     pub paying: Paying,
 }
 
-/// Kinds of files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FileFormat {
-    /// A JSON object a line
-    Jsonl,
-    /// A header and records
-    Csv,
-    /// Apache Parquet
-    Parquet,
-    /// Paragraphs
-    Text,
+/// One of the words of an enum that stands elsewhere.
+fn words<T: Copy + Send + Sync + 'static>(
+    all: &'static [T],
+    name: fn(T) -> &'static str,
+    meaning: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    let shown = all.iter().map(move |one| PossibleValue::new(name(*one)).help(meaning(*one)));
+    let find = move |word: String| *all.iter().find(|one| name(**one) == word).expect("one of these words");
+    PossibleValuesParser::new(shown).map(find)
 }
 
-/// How items help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// Data of its own
-    Source,
-    /// Something wrong made right
-    Correction,
-    /// Labels, judgements, explanations
-    Annotation,
-    /// Choosing, ordering, cleaning
-    Curation,
-    /// The same in another language
-    Translation,
+fn formats() -> impl TypedValueParser<Value = Format> {
+    words(&Format::ALL, Format::name, Format::meaning)
+}
+
+fn kinds() -> impl TypedValueParser<Value = ContributionKind> {
+    words(&ContributionKind::ALL, ContributionKind::name, ContributionKind::meaning)
 }
 
 /// `agora datanet judge`.

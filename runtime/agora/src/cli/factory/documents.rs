@@ -28,6 +28,8 @@ pub struct TrainedDocument {
     pub version: u32,
     /// Questions with answers, conversations' turns, pieces of text.
     pub lessons: u64,
+    /// Contributions that were left out, as they repeat an earlier one's answer to the same question.
+    pub repeated: u64,
     /// What came of it; absent where the adapter was there already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub losses: Option<Losses>,

@@ -1,11 +1,13 @@
 //! From contributions to what a model is taught: prompts and responses in tokens.
 
+use std::collections::BTreeSet;
+
+use agora_datanets::similar::{Answer, repeats};
 use agora_datanets::{ContributionKind, Item, Role};
 use agora_factory::Example;
 use agora_inference_api::{Message, Request, Role as Speaker};
 use agora_openlora::weights::Weights;
 use agora_shell::{Failure, Outcome};
-use agora_types::{Address, Hash};
 
 use crate::cli::datanet::{Read, Whole};
 
@@ -24,12 +26,27 @@ pub(super) struct Lesson {
     pub(super) about: agora_attribution::Example,
 }
 
-/// What contributions teach, in their order. What is longer than `tokens_max` is cut at its end, or for plain text into
-/// pieces; `shortened` counts those.
-pub(super) fn lessons(weights: &Weights, whole: &Whole, tokens_max: usize) -> Outcome<(Vec<Lesson>, usize)> {
+/// What contributions teach.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// In the order of the contributions.
+    pub(super) lessons: Vec<Lesson>,
+    /// Answers that were cut at their ends.
+    pub(super) shortened: usize,
+    /// Contributions that are left out, as they repeat an earlier one's answer to the same question.
+    pub(super) repeated: usize,
+}
+
+/// What contributions teach. What is longer than `tokens_max` is cut at its end, or for plain text into pieces. Of a datanet
+/// that leaves out near-duplicates, answers that repeat an earlier one are left out here ([`repeats`]).
+pub(super) fn lessons(weights: &Weights, whole: &Whole, tokens_max: usize) -> Outcome<Found> {
     let (mut lessons, mut shortened) = (Vec::new(), 0);
+    let repeated = match whole.policy.near {
+        Some(_) => repeated(whole),
+        None => BTreeSet::new(),
+    };
     let kinds = whole.signed.payload().terms.kind_weights;
-    for (row, (listed, read)) in whole.rows.iter().enumerate() {
+    for (row, (listed, read)) in whole.rows.iter().enumerate().filter(|(row, _)| !repeated.contains(row)) {
         let said = read.submission.payload();
         let id = read.leaf();
         let found = taught(weights, read, tokens_max)
@@ -47,28 +64,34 @@ pub(super) fn lessons(weights: &Weights, whole: &Whole, tokens_max: usize) -> Ou
                 text: one.text,
                 question: one.question.filter(|_| many == 1),
                 row,
-                about: about(id, said.contributor, position, said.kind, kinds.of(said.kind)),
+                about: agora_attribution::Example {
+                    contribution: id,
+                    account: said.contributor,
+                    position,
+                    kind: said.kind,
+                    weight: kinds.of(said.kind),
+                },
             });
         }
     }
-    Ok((lessons, shortened))
+    Ok(Found { lessons, shortened, repeated: repeated.len() })
 }
 
-fn about(
-    contribution: Hash,
-    account: Address,
-    position: agora_attribution::Position,
-    kind: ContributionKind,
-    weight: u32,
-) -> agora_attribution::Example {
-    let kind = match kind {
-        ContributionKind::Source => agora_attribution::Kind::Source,
-        ContributionKind::Correction => agora_attribution::Kind::Correction,
-        ContributionKind::Annotation => agora_attribution::Kind::Annotation,
-        ContributionKind::Curation => agora_attribution::Kind::Curation,
-        ContributionKind::Translation => agora_attribution::Kind::Translation,
+/// Rows that repeat an earlier one's answer. Corrections, annotations and translations say what they are to another's.
+fn repeated(whole: &Whole) -> BTreeSet<usize> {
+    let source = |(row, (_, read)): (usize, &'_ (_, Read))| match &read.reveal.item {
+        Item::Pair { prompt, response } if read.submission.payload().kind == ContributionKind::Source => {
+            Some((row, read.contribution.position, prompt.clone(), response.clone()))
+        }
+        _ => None,
     };
-    agora_attribution::Example { contribution, account, position, kind, weight }
+    let sources: Vec<_> = whole.rows.iter().enumerate().filter_map(source).collect();
+    let answers: Vec<Answer<'_>> = sources
+        .iter()
+        .map(|(_, position, question, answer)| Answer { position: *position, question, answer })
+        .collect();
+    let found = repeats(&answers).into_iter().zip(&sources);
+    found.filter_map(|(earlier, (row, ..))| earlier.map(|_| *row)).collect()
 }
 
 struct Taught {

@@ -80,7 +80,7 @@ pub(super) fn fields(first: &Receipt, last: &Receipt) -> ReceiptFields {
             // It is none, and fits nothing.
             State::Provisional => (u64::MAX, Hash::ZERO),
         },
-        sampled: said.sampled.map(|sample| (sample.calls, sample.measured)),
+        sampled: said.sampled,
     }
 }
 

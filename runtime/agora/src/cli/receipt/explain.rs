@@ -222,17 +222,6 @@ pub(super) fn percent(parts: u64) -> String {
     }
 }
 
-/// How a contribution helps, for people.
-pub(super) fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Source => "source",
-        Kind::Correction => "correction",
-        Kind::Annotation => "annotation",
-        Kind::Curation => "curation",
-        Kind::Translation => "translation",
-    }
-}
-
 /// A hash as people compare it: its first eight digits.
 pub(super) fn short(hash: &Hash) -> String {
     hash.to_string().chars().take(10).collect()
@@ -337,7 +326,7 @@ impl Document for Explained {
                     one.number.to_string(),
                     one.called(),
                     one.account.to_string(),
-                    kind(one.kind).to_owned(),
+                    one.kind.name().to_owned(),
                     percent(one.influence),
                     percent(one.verbatim),
                     percent(one.share),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use agora_attribution::{Evidence, ONE, Position, Span, Vector, cosine};
+use agora_attribution::{Evidence, ONE, Position, Sample, Span, Vector, cosine};
 use agora_influence::{Adapter, Index, InfluenceError, Workbench, tokens_of};
 use agora_openlora::weights::Weights;
 use agora_openlora::{Loading, OpenLora, Settings as EngineSettings};
@@ -60,7 +60,7 @@ pub(super) fn third_level(
     folders: &IndexFolders,
 ) -> Outcome<Judged> {
     let Documents { spec, evidence, fields, .. } = documents;
-    if let Some((_, drawn)) = evidence.sampled()
+    if let Some(drawn) = evidence.sample.as_ref().map(Sample::drawn)
         && drawn.index != fields.provisional.0
     {
         return Ok(Judged::cannot_tell(format!(

@@ -10,7 +10,7 @@ use agora_shell::text;
 use agora_types::Hash;
 use base64::Engine as _;
 
-use super::explain::{ContributionView, Explained, kind, percent, short};
+use super::explain::{ContributionView, Explained, percent, short};
 
 /// The style sheet; the policy names its hash.
 const STYLE: &str = include_str!("page.css");
@@ -174,7 +174,7 @@ fn row(out: &mut String, one: &ContributionView) {
         ("No.", one.number.to_string()),
         ("Contribution", format!("<span title=\"{}\">{}</span>", one.contribution, escaped(&one.called()))),
         ("Contributor", format!("<code>{}</code>", one.account)),
-        ("Kind", kind(one.kind).to_owned()),
+        ("Kind", one.kind.name().to_owned()),
         ("Influence", percent(one.influence)),
         ("Verbatim", percent(one.verbatim)),
         ("Share", bar(one.share)),
