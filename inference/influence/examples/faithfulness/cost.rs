@@ -5,14 +5,17 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Instant;
 
-use agora_attribution::{AttributionSpec, Matrix, Method, Public, RowTable, Scored, Vector, header, merge};
+use agora_attribution::{
+    AttributionSpec, Evidence, Matrix, Method, Public, RowTable, SAMPLE_MAX, Sample, Sampled, Scored, Vector, header,
+    merge,
+};
 use agora_gradient::Layout;
 use agora_inference_api::{Engine as _, Job, Piece, Request, SplitMix64};
 use agora_influence::{Adapter, Asked, Index, Workbench};
 use agora_kernels::Pool;
 use agora_openlora::weights::Role;
 use agora_openlora::{OpenLora, Settings};
-use agora_types::Address;
+use agora_types::{Address, Amount, Hash};
 use futures::executor::block_on;
 use futures::future::join_all;
 use serde::Deserialize;
@@ -27,6 +30,10 @@ const ROWS: [usize; 3] = [1_000, 10_000, 100_000];
 const TOKENS: u64 = 128;
 /// Answers at once.
 const STREAMS: usize = 8;
+/// Groups of calls, of which one is measured for all, whose costs are summed.
+const GROUPS: usize = 3;
+/// What of generating a group measuring one of its answers is to cost at most; it decides how many calls are a group.
+const SHARE_MAX: f64 = 0.1;
 /// What the index is built from; it only has to be there.
 const TAUGHT: usize = 8;
 
@@ -115,6 +122,14 @@ pub(crate) fn run(ask: &Ask) -> Result<Value, Failure> {
             );
         }
     }
+    let one = (query.cpu + solved.cpu + scans[2].cpu) / answers;
+    let mut groups = Vec::new();
+    for (streams, own) in [(1, singly.cpu / answers), (STREAMS, eightfold.cpu / (answers * STREAMS as f64))] {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "2 to 64 of them")]
+        let calls = (one / own / SHARE_MAX + 1.0).clamp(2.0, SAMPLE_MAX as f64) as usize;
+        let mut host = Host { engine: &engine, adapter: &adapter, index: &index, bench: &mut bench, world: &worlds[2] };
+        groups.push(host.groups(calls, streams, &mut number, ask.threads)?);
+    }
     let latency = worlds.iter().map(|world| latency(world, ask)).collect::<Result<Vec<_>, _>>()?;
     let by = |spent: Spent, answers: f64| json!({ "cpu_s": spent.cpu / answers, "wall_s": spent.wall / answers });
     Ok(json!({
@@ -122,9 +137,73 @@ pub(crate) fn run(ask: &Ask) -> Result<Value, Failure> {
         "alone": by(singly, answers), "together": by(eightfold, answers * STREAMS as f64),
         "query": by(query, answers), "solve": by(solved, answers),
         "scans": ROWS.iter().zip(scans).map(|(rows, spent)| json!({ "rows": rows, "each": by(spent, answers) })).collect::<Vec<_>>(),
-        "latency": latency,
+        "groups": groups, "latency": latency,
         "reading_bytes_s": reading(ask.threads, ROWS[2] * DIMENSION)?,
     }))
+}
+
+/// Who serves calls and measures one for several, over 100,000 rows.
+struct Host<'a> {
+    engine: &'a OpenLora,
+    adapter: &'a Adapter,
+    index: &'a Index,
+    bench: &'a mut Workbench,
+    world: &'a Rows,
+}
+
+impl Host<'_> {
+    /// Serves some groups of so many calls, so many at once, and makes the evidence of each call: what both took in all.
+    fn groups(&mut self, calls: usize, streams: usize, number: &mut usize, threads: usize) -> Result<Value, Failure> {
+        let (mut generated, mut measured) = (Spent::default(), Spent::default());
+        let matrix = self.world.matrix()?;
+        let public = self.world.public(&matrix)?;
+        for _ in 0..GROUPS {
+            let prompts: Vec<String> = (0..calls).map(|at| prompt(*number + at)).collect();
+            *number += calls;
+            let mut said = Vec::new();
+            for some in prompts.chunks(streams) {
+                let (took, texts) = spent(|| answer(self.engine, self.adapter, some))?;
+                generated.add(took);
+                said.extend(texts?);
+            }
+            let (took, evidence) = spent(|| self.evidence(&public, (&prompts, &said), threads))?;
+            measured.add(took);
+            if evidence?.len() != calls {
+                return Err("evidence for each call".into());
+            }
+        }
+        eprintln!(
+            "   {calls} calls, {streams} at once: {:.2} s, one of them measured {:.2} s",
+            generated.cpu, measured.cpu
+        );
+        let both = |spent: Spent| json!({ "cpu_s": spent.cpu, "wall_s": spent.wall });
+        Ok(json!({
+            "calls": calls, "streams": streams, "groups": GROUPS, "generation": both(generated), "attribution": both(measured),
+        }))
+    }
+
+    /// As a host measures a group: one of them is drawn, and its shares pay each call's own pool.
+    fn evidence(
+        &mut self,
+        public: &Public<'_>,
+        (prompts, said): (&[String], &[String]),
+        threads: usize,
+    ) -> Result<Vec<Evidence>, Failure> {
+        let pool = Amount::from_atoms(1_000_000_007);
+        let call = |index: u64| Sampled { index, leaf: Hash::sha256(index.to_be_bytes()), pool };
+        let sample = Sample::new((0..prompts.len() as u64).map(call).collect()).map_err(refused)?;
+        let drawn = usize::try_from(sample.drawn().index)?;
+        let asked = answered(self.engine, &prompts[drawn], &said[drawn])?;
+        let vector = self.index.query(self.bench, &asked)?.ok_or("a gradient is a vector")?;
+        let best = scan(public, self.world.rows(), threads, &vector)?;
+        let measured = public.measure(&vector, &best).map_err(refused)?;
+        let runs = self.index.runs(self.bench, &asked)?;
+        let output_tokens = u32::try_from(asked.response.len())?;
+        let asked = agora_attribution::Asked { query: Some(&vector), output_tokens, runs: &runs, pool };
+        let one = public.attribute(&asked, measured).map_err(refused)?;
+        let each = sample.calls.iter().map(|call| one.for_call(&self.world.spec, &sample, call.index));
+        each.collect::<Result<Vec<_>, _>>().map_err(refused)
+    }
 }
 
 impl Spent {
@@ -173,7 +252,7 @@ fn answer(engine: &OpenLora, adapter: &Adapter, prompts: &[String]) -> Result<Ve
     let mut running = Vec::new();
     for prompt in prompts {
         let mut payer = [0; 20];
-        payer.copy_from_slice(&agora_types::Hash::sha256(prompt).as_bytes()[..20]);
+        payer.copy_from_slice(&Hash::sha256(prompt).as_bytes()[..20]);
         let request = Request::ask(prompt.as_str(), TOKENS);
         let job = Job { adapter: Some(adapter.hash), payer: Some(Address::new(payer)), ..Job::new(request, 4_096) };
         running.push(engine.start(job)?);
@@ -212,6 +291,7 @@ impl Rows {
         let table = RowTable { examples: (0..rows).map(about).collect(), owners: (0..count).collect() };
         let mut spec = spec.clone();
         spec.commitments.examples = rows as u64;
+        spec.sample_one_in = u32::try_from(SAMPLE_MAX).expect("64");
         Self { file, spec, table }
     }
 
