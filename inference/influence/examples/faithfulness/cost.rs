@@ -34,6 +34,8 @@ const STREAMS: usize = 8;
 const GROUPS: usize = 3;
 /// What of generating a group measuring one of its answers is to cost at most; it decides how many calls are a group.
 const SHARE_MAX: f64 = 0.1;
+/// So much more than an answer's attribution is reckoned with: a group's last batch is not full, and clocks are noisy.
+const MARGIN: f64 = 1.15;
 /// What the index is built from; it only has to be there.
 const TAUGHT: usize = 8;
 
@@ -126,7 +128,7 @@ pub(crate) fn run(ask: &Ask) -> Result<Value, Failure> {
     let mut groups = Vec::new();
     for (streams, own) in [(1, singly.cpu / answers), (STREAMS, eightfold.cpu / (answers * STREAMS as f64))] {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "2 to 64 of them")]
-        let calls = (one / own / SHARE_MAX + 1.0).clamp(2.0, SAMPLE_MAX as f64) as usize;
+        let calls = (MARGIN * one / own / SHARE_MAX).ceil().clamp(2.0, SAMPLE_MAX as f64) as usize;
         let mut host = Host { engine: &engine, adapter: &adapter, index: &index, bench: &mut bench, world: &worlds[2] };
         groups.push(host.groups(calls, streams, &mut number, ask.threads)?);
     }
