@@ -39,8 +39,8 @@ pub struct Teaching<'a> {
     /// The datanets, in rising order of id.
     pub datanets: &'a [DatanetRef],
     /// Pairs of examples whose texts are near-duplicates. The one that was committed first stands for all that are like it:
-    /// the others bend neither curvature nor clip, and no words of theirs are looked for in answers. Examples in which every
-    /// word was said before are found here.
+    /// the others bend neither curvature nor clip, and no words of theirs are looked for in answers. Examples that
+    /// add next to nothing to what was said before are found here.
     pub copies: &'a [(u32, u32)],
     /// Questions that the data taught nothing of, with answers of the base model.
     pub null: &'a [Asked],

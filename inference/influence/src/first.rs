@@ -13,7 +13,7 @@ use crate::InfluenceError;
 use crate::failure::bad_input;
 use crate::workbench::Example;
 
-/// Most tokens of all responses, and of their ends.
+/// Most tokens of all responses.
 const TOKENS_MAX: usize = 1 << 30;
 const NOBODY: u32 = u32::MAX;
 /// A lesson adds nothing if less than one token in so many is new.

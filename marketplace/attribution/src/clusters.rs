@@ -9,7 +9,7 @@ use crate::rows::{Example, ROWS_MAX};
 /// that an edge connects it with, and belongs to whom that one belongs to.
 ///
 /// Edges come from outside, as pairs of rows: token 5-grams with [`jaccard_at_least`], gradients with
-/// [`cosine_at_least`], lessons of which every word was said before. Their order, direction and repetition do not
+/// [`cosine_at_least`], lessons that add next to nothing. Their order, direction and repetition do not
 /// matter, nor does the order of the rows. A copy of a copy stays with the original, and **nothing that comes later
 /// changes anything for what came earlier**: two clusters are never made one by what lies between them. The owner's row
 /// represents the cluster, so the others' rows decide nothing.

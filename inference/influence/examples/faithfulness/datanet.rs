@@ -198,14 +198,12 @@ impl Keeper {
             lessons.push(Taught { lesson: Lesson { prompt, response }, about });
             places.push(example.place);
         }
-        let repeated = match self.draft.policy().near {
-            Some(_) => repeated(&lessons),
-            None => vec![false; lessons.len()],
-        };
-        let mut once = repeated.iter().map(|repeated| !repeated);
-        lessons.retain(|_| once.next().expect("one for each"));
-        let mut once = repeated.iter().map(|repeated| !repeated);
-        places.retain(|_| once.next().expect("one for each"));
+        let given = lessons.len();
+        if self.draft.policy().near.is_some() {
+            let kept = repeated(&lessons).into_iter().map(|repeated| !repeated);
+            (lessons, places) =
+                lessons.into_iter().zip(places).zip(kept).filter(|(_, kept)| *kept).map(|(one, _)| one).unzip();
+        }
         let marks: Vec<Mark> = places.iter().map(|place| self.marks[*place as usize]).collect();
         let shingles = |at: u32| Ok::<_, Code>(Some(Shingles::of(&said(places[at as usize]))));
         let alike = Clusters::find(&marks, Some(NEAR), shingles).map_err(refused)?;
@@ -217,23 +215,19 @@ impl Keeper {
             refused: self.refused,
             flagged: self.flagged,
             near: membership.counts().duplicates as usize,
-            repeated: repeated.iter().filter(|repeated| **repeated).count(),
+            repeated: given - marks.len(),
         })
     }
 }
 
 /// For each lesson whether it repeats an earlier one.
 fn repeated(lessons: &[Taught]) -> Vec<bool> {
-    let answer = |taught: &'_ Taught| {
+    let answers = lessons.iter().map(|taught| {
         let agora_attribution::Position { seq, index, .. } = taught.about.position;
-        (Position { seq, index }, taught.lesson.clone())
-    };
-    let all: Vec<(Position, Lesson)> = lessons.iter().map(answer).collect();
-    let answers: Vec<Answer<'_>> = all
-        .iter()
-        .map(|(position, lesson)| Answer { position: *position, question: &lesson.prompt, answer: &lesson.response })
-        .collect();
-    repeats(&answers).into_iter().map(|earlier| earlier.is_some()).collect()
+        let Lesson { prompt, response } = &taught.lesson;
+        Answer { position: Position { seq, index }, question: prompt, answer: response }
+    });
+    repeats(&answers.collect::<Vec<_>>()).into_iter().map(|earlier| earlier.is_some()).collect()
 }
 
 fn time() -> Result<Timestamp, Failure> {

@@ -270,7 +270,7 @@ impl fmt::Display for Gaming {
         }
         writeln!(
             f,
-            "  given: lessons; out: left out by the datanet, before training ({} as near-duplicates in all); cluster: owned by an \
+            "  given: lessons; out: left out before training ({} as near-duplicates and repeats in all); cluster: owned by an \
              earlier one for their gradients\n  attacker, victim, bystander: beside what honesty pays them; part: the attacker's of \
              what the three get; commons: of the pool\n  copied: tokens credited to the attacker, of all; first: own \
              contributor gets most",
