@@ -1,6 +1,6 @@
 //! Seconds of a training step of a real model, as JSON: what `bench/peer.py` prints for torch and peft.
 //!
-//! Run: cargo run --release --package agora-factory --example steps -- MODEL [THREADS]
+//! Run: cargo run --release --package agora-factory --example steps -- MODEL [THREADS] [--exact]
 //! Four sequences of 128 tokens, LoRA of rank 8 on queries and values; the loss is that of the last 128 or 64 of each.
 
 use std::error::Error;
@@ -18,11 +18,12 @@ const SEQUENCES: u32 = 4;
 const TOKENS: u32 = 128;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
+    let (exact, arguments): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument == "--exact");
+    let mut arguments = arguments.into_iter();
     let path = PathBuf::from(arguments.next().ok_or("which model?")?);
     let threads = arguments.next().map_or(Ok(2), |text| text.parse())?;
     let weights = Weights::load(&path, None, 2_048, &mut |_| {})?;
-    let bounds = agora_gradient::Settings { threads, ..agora_gradient::Settings::default() };
+    let bounds = agora_gradient::Settings { threads, fast: exact.is_empty(), ..agora_gradient::Settings::default() };
     let mut machine = Machine::new(weights, &bounds)?;
     let settings = Settings {
         alpha: 32.0,
@@ -34,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         held_out_share: 0.0,
         ..Settings::default()
     };
+    let rounding = machine.rounding().unwrap_or("none");
     for judged in [TOKENS, TOKENS / 2] {
         let token = |at: u32| at * 7_919 % 40_000;
         let example = |at: u32| {
@@ -52,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let median = seconds[seconds.len() / 2];
         let (first, last) = (trained.losses[0], trained.losses[trained.losses.len() - 1]);
         println!(
-            r#"{{"who":"agora","threads":{threads},"sequences":{SEQUENCES},"tokens":{TOKENS},"judged":{judged},"step_s":{median:.3},"least_s":{:.3},"first_loss":{first:.3},"last_loss":{last:.3}}}"#,
+            r#"{{"who":"agora","rounding":"{rounding}","threads":{threads},"sequences":{SEQUENCES},"tokens":{TOKENS},"judged":{judged},"step_s":{median:.3},"least_s":{:.3},"first_loss":{first:.3},"last_loss":{last:.3}}}"#,
             seconds[0]
         );
     }

@@ -11,7 +11,10 @@ use std::fs::{File, rename};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-use agora_types::Hash;
+use agora_gradient::BF16X2;
+use agora_types::{Canonical as _, Hash};
+
+use crate::Settings;
 
 const MAGIC: &[u8; 16] = b"agora/checkpoint";
 const VERSION: u32 = 1;
@@ -23,10 +26,21 @@ const HELD_OUT_SIZE: usize = 12;
 pub struct Origin {
     /// The base model.
     pub base: Hash,
-    /// The settings.
+    /// The settings, and how products are rounded if not as on every machine.
     pub settings: Hash,
     /// The examples in their order.
     pub examples: Hash,
+}
+
+impl Origin {
+    /// Of settings, and the rounding of a machine's products ([`agora_gradient::Machine::rounding`]).
+    pub fn new(base: Hash, (settings, rounding): (&Settings, Option<&str>), examples: Hash) -> Self {
+        let settings = match rounding {
+            None => settings.hash(),
+            Some(word) => Hash::sha256([settings.hash().as_bytes(), word.as_bytes()].concat()),
+        };
+        Self { base, settings, examples }
+    }
 }
 
 /// The loss of the examples that are held out, at some step.
@@ -184,14 +198,18 @@ impl Checkpoint {
         }
     }
 
-    /// Refuses the checkpoint of another training.
+    /// Refuses the checkpoint of another training than `origin`, which has settings `own`.
     ///
     /// # Errors
     /// [`CheckpointError::Other`].
-    pub fn check(&self, origin: &Origin) -> Result<(), CheckpointError> {
+    pub fn check(&self, origin: &Origin, own: &Settings) -> Result<(), CheckpointError> {
         let Origin { base, settings, examples } = self.origin;
+        let otherwise = [None, Some(BF16X2)].map(|rounding| Origin::new(base, (own, rounding), examples).settings);
         match () {
             () if base != origin.base => Err(CheckpointError::Other("another base model")),
+            () if settings != origin.settings && otherwise.contains(&settings) => Err(CheckpointError::Other(
+                "products that are rounded otherwise (`--exact`, or a processor with or without a matrix unit)",
+            )),
             () if settings != origin.settings => Err(CheckpointError::Other("other settings")),
             () if examples != origin.examples => Err(CheckpointError::Other("other examples")),
             () => Ok(()),
@@ -266,7 +284,9 @@ mod tests {
     use agora_types::Hash;
 
     use super::{Bounds, Checkpoint, CheckpointError, HeldOut, Origin};
+    use crate::Settings;
     use crate::random::{Purpose, stream};
+    use agora_gradient::BF16X2;
 
     const BOUNDS: Bounds = Bounds { numbers: 5, steps: 10 };
 
@@ -370,8 +390,21 @@ mod tests {
         let mut bytes = sample().to_bytes();
         bytes[16] = 2;
         assert!(matches!(Checkpoint::from_bytes(&bytes, BOUNDS), Err(CheckpointError::Version(2))));
+        let settings = Settings::default();
         let other = Origin { settings: Hash::ZERO, ..sample().origin };
-        assert!(matches!(sample().check(&other), Err(CheckpointError::Other("other settings"))));
-        assert!(sample().check(&sample().origin).is_ok());
+        assert!(matches!(sample().check(&other, &settings), Err(CheckpointError::Other("other settings"))));
+        assert!(sample().check(&sample().origin, &settings).is_ok());
+    }
+
+    #[test]
+    fn a_training_does_not_go_on_with_other_rounding_than_it_began_with() {
+        let settings = Settings::default();
+        let origin = |rounding| Origin::new(sample().origin.base, (&settings, rounding), sample().origin.examples);
+        for (began, goes_on) in [(None, Some(BF16X2)), (Some(BF16X2), None)] {
+            let found = Checkpoint { origin: origin(began), ..sample() };
+            assert!(found.check(&origin(began), &settings).is_ok());
+            let refused = found.check(&origin(goes_on), &settings).unwrap_err().to_string();
+            assert!(refused.starts_with("it is of products that are rounded otherwise"), "{refused}");
+        }
     }
 }

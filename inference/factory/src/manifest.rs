@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Settings, TrainError, Trained, loss_plot};
 
-/// Which code trained: the release, and behind the plus what changes whenever its numbers do.
+/// Which code trained: the release, and behind the plus what changes whenever its numbers do. A manifest names behind it how
+/// products were rounded, if not as on every machine.
 pub const CODE_VERSION: &str = concat!("agora-factory ", env!("CARGO_PKG_VERSION"), "+1");
 
 /// The files of an adapter in PEFT's form.
@@ -210,7 +211,10 @@ impl Trained {
             examples_hash: self.origin.examples,
             order_hash: self.order_hash,
             settings: settings.clone(),
-            code_version: CODE_VERSION.to_owned(),
+            code_version: match self.rounding {
+                None => CODE_VERSION.to_owned(),
+                Some(rounding) => format!("{CODE_VERSION} {rounding}"),
+            },
             counts: self.counts,
             losses: Losses {
                 first_micro: micro(*first),

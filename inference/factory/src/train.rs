@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use agora_gradient::{Layout, Machine, Sequence};
 use agora_openlora::weights::Weights;
-use agora_types::{Canonical as _, Hash};
+use agora_types::Hash;
 
 use crate::checkpoint::{Bounds, Checkpoint, CheckpointError, HeldOut, Origin};
 use crate::course::{Course, Epoch};
@@ -41,6 +41,8 @@ pub struct Trained {
     pub done: bool,
     /// What it is of.
     pub origin: Origin,
+    /// How products with the base model were rounded, if not as on every machine.
+    pub rounding: Option<&'static str>,
     /// Hash over the ids of the examples in the order of the whole training.
     pub order_hash: Hash,
     /// What was learnt from, and how often.
@@ -67,7 +69,8 @@ pub fn train(
     run.save()?;
     let (counts, order_hash) = (run.counts(), run.course.order_hash);
     let Checkpoint { origin, numbers, losses, held_out, .. } = run.at;
-    Ok(Trained { layout: run.layout, numbers, done, origin, order_hash, counts, losses, held_out })
+    let rounding = machine.rounding();
+    Ok(Trained { layout: run.layout, numbers, done, origin, rounding, order_hash, counts, losses, held_out })
 }
 
 /// A training on its way.
@@ -92,10 +95,9 @@ impl<'a> Run<'a> {
         let layout = settings.layout(weights.shape())?;
         examples::check(examples, settings, weights.shape())?;
         let course = Course::new(settings, examples)?;
-        let origin =
-            Origin { base: weights.base().hash, settings: settings.hash(), examples: examples::hash(examples) };
+        let origin = Origin::new(weights.base().hash, (settings, machine.rounding()), examples::hash(examples));
         let found = match checkpoint {
-            Some(path) => read(path, &origin, &layout, &course).map_err(|source| failed(path, source))?,
+            Some(path) => read(path, (&origin, settings), &layout, &course).map_err(|source| failed(path, source))?,
             None => None,
         };
         let mut at = found.unwrap_or_else(|| Checkpoint {
@@ -236,14 +238,14 @@ fn failed(path: &Path, source: CheckpointError) -> TrainError {
 /// The checkpoint of this training.
 fn read(
     path: &Path,
-    origin: &Origin,
+    (origin, settings): (&Origin, &Settings),
     layout: &Layout,
     course: &Course<'_>,
 ) -> Result<Option<Checkpoint>, CheckpointError> {
     let Some(found) = Checkpoint::read(path, Bounds { numbers: layout.size(), steps: course.steps() })? else {
         return Ok(None);
     };
-    found.check(origin)?;
+    found.check(origin, settings)?;
     match found.epoch == course.epoch_of(found.step) {
         true => Ok(Some(found)),
         false => Err(CheckpointError::Malformed("its epoch is not that of its step")),

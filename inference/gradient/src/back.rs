@@ -183,7 +183,7 @@ impl Step<'_> {
         let outer = [(Left::turned(&kept.low[role as usize], rank), Right::new(by, outputs))];
         products(
             pool,
-            self.simd,
+            self.dense,
             &mut [
                 Product { terms: &inner, to: own, width: rank, add: false },
                 Product { terms: &outer, to: b_back, width: outputs, add: true },
@@ -191,7 +191,7 @@ impl Step<'_> {
         );
         scale(self.simd, own, place.scale);
         let terms = [(Left::turned(own, rank), Right::new(x, inputs))];
-        products(pool, self.simd, &mut [Product { terms: &terms, to: a_back, width: inputs, add: true }]);
+        products(pool, self.dense, &mut [Product { terms: &terms, to: a_back, width: inputs, add: true }]);
     }
 
     /// The gradient by the rows that several matrices multiply, with their changes.
@@ -214,6 +214,6 @@ impl Step<'_> {
         }
         let width = parts.first().map_or(1, |(role, _)| layer.matrix(*role).columns());
         to.resize(self.rows.len() * width, 0.0);
-        products(pool, self.simd, &mut [Product { terms: &terms, to, width, add: false }]);
+        products(pool, self.dense, &mut [Product { terms: &terms, to, width, add: false }]);
     }
 }

@@ -71,7 +71,7 @@ impl Step<'_> {
             room.logits.resize(judged.len() * shape.vocabulary, 0.0);
             let terms = [(Left::new(&room.normal, width), Right::WeightsTurned(matrix))];
             let to = &mut room.logits;
-            products(pool, simd, &mut [Product { terms: &terms, to, width: shape.vocabulary, add: false }]);
+            products(pool, self.dense, &mut [Product { terms: &terms, to, width: shape.vocabulary, add: false }]);
             {
                 let (logits, surprises) = (Split::new(&mut room.logits, shape.vocabulary), Split::new(surprises, 1));
                 pool.run(judged.len(), &|at| {
@@ -83,7 +83,7 @@ impl Step<'_> {
             if let Some(back) = back.as_deref_mut() {
                 room.by.resize(judged.len() * width, 0.0);
                 let terms = [(Left::new(&room.logits, shape.vocabulary), Right::Weights(matrix))];
-                products(pool, simd, &mut [Product { terms: &terms, to: &mut room.by, width, add: false }]);
+                products(pool, self.dense, &mut [Product { terms: &terms, to: &mut room.by, width, add: false }]);
                 room.back.clear();
                 room.back.resize(judged.len() * width, 0.0);
                 self.norm_back(pool, &room.state, self.weights.norm(), &room.by, &mut room.back);

@@ -1,7 +1,7 @@
 //! One layer forward, with everything that the way back needs.
 
 use agora_kernels::{
-    Causal, Left, Pool, Product, Right, Seen, Simd, Split, add, causal, gated, gated_gelu, products, rms_norm,
+    Causal, Dense, Left, Pool, Product, Right, Seen, Simd, Split, add, causal, gated, gated_gelu, products, rms_norm,
     rms_norm_own, rotate, rotate_halves, scale,
 };
 use agora_openlora::weights::{Gate, Layer, Role, Shape, Turns, Weights};
@@ -21,6 +21,8 @@ pub(crate) struct Step<'a> {
     pub(crate) lowest: usize,
     pub(crate) rows: &'a Rows<'a>,
     pub(crate) simd: Simd,
+    /// What products are computed with.
+    pub(crate) dense: Dense,
 }
 
 /// What a layer leaves for the way back. Rows of a number per token each.
@@ -226,7 +228,7 @@ impl<'a> Step<'a> {
                 let low = &mut low[*role as usize];
                 low.resize(count * place.rank, 0.0);
                 let terms = [(left, Right::turned(a, place.inputs))];
-                products(pool, simd, &mut [Product { terms: &terms, to: low, width: place.rank, add: false }]);
+                products(pool, self.dense, &mut [Product { terms: &terms, to: low, width: place.rank, add: false }]);
                 scale(simd, low, place.scale);
             }
         }
@@ -255,7 +257,7 @@ impl<'a> Step<'a> {
             }
             jobs.push(Product { terms, to, width, add: bias.is_some() });
         }
-        products(pool, simd, &mut jobs);
+        products(pool, self.dense, &mut jobs);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The machine: forward through all layers, and back as far as anything is changed.
 
 use agora_inference_api::EngineError;
-use agora_kernels::{Pool, Simd};
+use agora_kernels::{Dense, Pool, Simd};
 use agora_openlora::weights::Weights;
 use agora_types::Code;
 
@@ -34,6 +34,7 @@ pub struct Machine {
     weights: Weights,
     pool: Pool,
     simd: Simd,
+    dense: Dense,
     memory_max: usize,
     state: Vec<f32>,
     by: Vec<f32>,
@@ -55,9 +56,11 @@ impl Machine {
     /// `engine.stopped` if the system gives no threads.
     pub fn new(weights: Weights, settings: &Settings) -> Result<Self, EngineError> {
         let failed = |error: std::io::Error| EngineError::new(Code::EngineStopped, format!("no thread: {error}"));
+        let simd = if settings.portable { Simd::PORTABLE } else { Simd::best() };
         Ok(Self {
             pool: Pool::new(settings.threads.clamp(1, 64)).map_err(failed)?,
-            simd: if settings.portable { Simd::PORTABLE } else { Simd::best() },
+            simd,
+            dense: if settings.fast && !settings.portable { Dense::fast(simd) } else { Dense::exact(simd) },
             memory_max: settings.memory_max,
             weights,
             state: Vec::new(),
@@ -74,6 +77,11 @@ impl Machine {
     /// The base model.
     pub fn weights(&self) -> &Weights {
         &self.weights
+    }
+
+    /// How products with the base model are rounded, if not as on every machine.
+    pub fn rounding(&self) -> Option<&'static str> {
+        self.dense.rounding()
     }
 
     /// Bytes that a token of a batch leaves in a layer for the way back: if the layer is kept, and if it is computed again.
@@ -136,7 +144,7 @@ impl Machine {
     ) -> Result<T, EngineError> {
         let empty = Layout::empty();
         let (layout, numbers) = adapter.unwrap_or((&empty, &[]));
-        let step = step(&self.weights, (layout, numbers), 0, rows, self.simd)?;
+        let step = step(&self.weights, (layout, numbers), 0, rows, (self.simd, self.dense))?;
         let pool = &mut self.pool;
         step.embed(pool, &mut self.state);
         for at in 0..step.shape().layers {
@@ -182,7 +190,7 @@ impl Machine {
         let rows = Rows::new(&self.weights, sequences)?;
         let lowest =
             layout.lowest(first).ok_or_else(|| bad(format!("an adapter without a change from layer {first} on")))?;
-        let step = step(&self.weights, (layout, numbers), lowest, &rows, self.simd)?;
+        let step = step(&self.weights, (layout, numbers), lowest, &rows, (self.simd, self.dense))?;
         let (layers, pool) = (step.shape().layers, &mut self.pool);
         let again = again(&step, self.memory_max, layers - lowest)?;
         // Layers from the lowest changed one on; of these, the first `again` are computed again.
@@ -224,7 +232,7 @@ fn step<'a>(
     (layout, numbers): (&'a Layout, &'a [f32]),
     lowest: usize,
     rows: &'a Rows<'a>,
-    simd: Simd,
+    (simd, dense): (Simd, Dense),
 ) -> Result<Step<'a>, EngineError> {
     let shape = weights.shape();
     let fits = layout
@@ -234,7 +242,7 @@ fn step<'a>(
     if !fits || numbers.len() != layout.size() {
         return Err(bad("an adapter of another model"));
     }
-    Ok(Step { weights, layout, numbers, lowest, rows, simd })
+    Ok(Step { weights, layout, numbers, lowest, rows, simd, dense })
 }
 
 /// How many of so many layers are computed again on the way back, so that what is kept fits the memory.

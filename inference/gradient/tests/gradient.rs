@@ -134,6 +134,45 @@ fn threads_vectors_memory_and_company_change_no_bit() {
 }
 
 #[test]
+fn a_matrix_unit_gives_the_same_gradients_to_four_digits_and_its_own_bits_again() {
+    for name in FAMILIES {
+        let weights = family(name);
+        let mut random = Random(SEED);
+        let (layout, numbers) = adapter(&weights, 4, &mut random);
+        let tokens: Vec<Vec<u32>> =
+            [30, 7, 61].iter().map(|count| tokens(&mut random, *count, weights.shape().vocabulary)).collect();
+        let sequences: Vec<Sequence<'_>> =
+            tokens.iter().map(|tokens| Sequence { tokens, first: 3, weight: 0.25, passed: &[] }).collect();
+        let run = |settings: Settings, sequences: &[Sequence<'_>]| {
+            let mut gradient = vec![0.0; layout.size()];
+            let mut machine = machine(&weights, settings);
+            let losses = machine.gradient((&layout, &numbers), sequences, &mut gradient).unwrap();
+            (losses, gradient, machine.rounding())
+        };
+        let fast = |threads| Settings { fast: true, ..settings(threads) };
+        let (exact, ours) = (run(settings(2), &sequences), run(fast(1), &sequences));
+        assert_eq!(exact.2, None);
+        let length = |numbers: &[f32]| numbers.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
+        let apart: Vec<f32> = ours.1.iter().zip(&exact.1).map(|(ours, exact)| ours - exact).collect();
+        let off = length(&apart) / length(&exact.1);
+        assert!(off < 1e-4, "{name}: {off}");
+        match ours.2 {
+            Some(rounding) => assert!(rounding == agora_gradient::BF16X2 && off > 0.0, "{name}: {off}"),
+            None => assert_eq!(bits(&ours.1), bits(&exact.1), "{name}: there is no unit here"),
+        }
+        for (ours, exact) in ours.0.sums.iter().zip(&exact.0.sums) {
+            assert!((ours / exact - 1.0).abs() < 1e-4, "{name}: {ours} is not {exact}");
+        }
+        let again = run(fast(2), &sequences);
+        assert_eq!((bits(&again.1), &again.0), (bits(&ours.1), &ours.0), "{name}: threads");
+        for (at, sequence) in sequences.iter().enumerate() {
+            let alone = run(fast(1), &[*sequence]);
+            assert_eq!(alone.0.sums[0].to_bits(), ours.0.sums[at].to_bits(), "{name}: company");
+        }
+    }
+}
+
+#[test]
 fn the_last_layers_alone_have_the_same_gradient_as_all_have_there() {
     let weights = family("gemma3");
     let mut random = Random(SEED);

@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use agora_kernels::{BLOCK, Block, Form, Left, Matrix, Packer, Pool, Product, Right, Simd, products};
+use agora_kernels::{BLOCK, Block, Dense, Form, Left, Matrix, Packer, Pool, Product, Right, Simd, products};
 
 const ROUNDS: usize = 9;
 /// Rows, columns and depth: of SmolLM2-135M's layers and head, of its adapters, and a large square.
@@ -24,6 +24,7 @@ const SIDES: [(usize, usize, usize); 9] = [
 fn main() {
     let json = std::env::args().any(|argument| argument == "--json");
     let simd = Simd::best();
+    let fast = Dense::fast(simd);
     let mut lines = Vec::new();
     for threads in [1, 2] {
         let mut pool = match Pool::new(threads) {
@@ -40,15 +41,22 @@ fn main() {
             if let Some((backward, forward)) = &weights {
                 rights
                     .extend([("weights", Right::Weights(backward)), ("weights turned", Right::WeightsTurned(forward))]);
+                if fast.rounding().is_some() {
+                    rights.extend([
+                        ("weights, AMX", Right::Weights(backward)),
+                        ("weights turned, AMX", Right::WeightsTurned(forward)),
+                    ]);
+                }
             }
             // All kinds take turns in each round, so that a disturbance meets them alike.
             let mut seconds = vec![Vec::new(); rights.len() + 2];
             for _ in 0..ROUNDS {
-                for ((_, right), seconds) in rights.iter().zip(&mut seconds) {
+                for ((name, right), seconds) in rights.iter().zip(&mut seconds) {
+                    let dense = if name.ends_with("AMX") { fast } else { Dense::exact(simd) };
                     let terms = [(left, *right)];
                     let job = Product { terms: &terms, to: &mut c, width: columns, add: false };
                     let begun = Instant::now();
-                    products(&mut pool, simd, &mut [job]);
+                    products(&mut pool, dense, &mut [job]);
                     seconds.push(begun.elapsed().as_secs_f64());
                 }
                 let begun = Instant::now();

@@ -5,11 +5,19 @@
 //! with zero or with what C holds. Nothing else decides its bits: not the threads, not the vector width, not which other
 //! rows and columns are computed with it. B may be weights of a frozen model; they become f32 in a panel of a few hundred
 //! rows and sixteen columns at a time, never whole.
+//!
+//! Whoever does not need the bits of every machine may have products with frozen weights on a matrix unit instead, where
+//! the processor has one ([`Dense::fast`], `tiles.rs`): then too neither threads nor company decide a bit.
 
 #![allow(unsafe_code)]
 
 mod panels;
 mod piece;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tiles;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[path = "dense/no_tiles.rs"]
+mod tiles;
 mod view;
 
 use std::cell::RefCell;
@@ -18,6 +26,7 @@ use std::ops::Range;
 
 use crate::lanes::TILE;
 use crate::{Pool, Simd};
+use tiles::{Halves, Tiles};
 
 pub(crate) use panels::pack;
 pub(crate) use piece::{Panels, Target, strip};
@@ -29,8 +38,46 @@ const DEPTH_MAX: usize = 320;
 const DEPTH_STEP: usize = 32;
 /// Panels that a task packs together: the columns of a block of weights.
 const TOGETHER: usize = 2;
-/// A task has at least so many rows, so that packing is worth it.
-const ROWS_MIN: usize = 96;
+/// A task has a multiple of so many rows, so that packing is worth it and none begins inside a piece.
+const ROWS_STEP: usize = 96;
+
+/// Rounding where each number is a sum of two bfloat16 numbers, and each product three of theirs.
+pub const BF16X2: &str = "bf16x2";
+
+/// What products are computed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dense {
+    simd: Simd,
+    tiles: Option<Tiles>,
+}
+
+impl Dense {
+    /// Fused sums: the same bits with all vector instructions.
+    pub fn exact(simd: Simd) -> Self {
+        Self { simd, tiles: None }
+    }
+
+    /// Products with frozen weights on the processor's matrix unit, if it has one that we know; else as [`Dense::exact`].
+    pub fn fast(simd: Simd) -> Self {
+        Self { simd, tiles: Tiles::detect() }
+    }
+
+    /// Its name, for people.
+    pub fn name(self) -> &'static str {
+        if self.tiles.is_some() { Tiles::NAME } else { self.simd.name() }
+    }
+
+    /// How products with frozen weights are rounded, if they are not fused sums.
+    pub fn rounding(self) -> Option<&'static str> {
+        self.tiles.map(|_| BF16X2)
+    }
+}
+
+impl From<Simd> for Dense {
+    fn from(simd: Simd) -> Self {
+        Self::exact(simd)
+    }
+}
 
 /// A product, or a sum of products of the same sides.
 #[derive(Debug)]
@@ -49,7 +96,8 @@ pub struct Product<'a> {
 ///
 /// # Panics
 /// If sides do not fit.
-pub fn products(pool: &mut Pool, simd: Simd, jobs: &mut [Product<'_>]) {
+pub fn products(pool: &mut Pool, dense: impl Into<Dense>, jobs: &mut [Product<'_>]) {
+    let Dense { simd, tiles } = dense.into();
     let mut tasks = Vec::new();
     let mut targets = Vec::with_capacity(jobs.len());
     let groups: usize = jobs.iter().map(|job| job.width.div_ceil(TOGETHER * TILE)).sum();
@@ -63,22 +111,37 @@ pub fn products(pool: &mut Pool, simd: Simd, jobs: &mut [Product<'_>]) {
         }
         // Few columns are cut by rows too, or there is nothing to share.
         let wanted = (4 * pool.threads()).div_ceil(groups);
-        let step = rows.div_ceil(wanted).max(ROWS_MIN).next_multiple_of(12);
+        let step = rows.div_ceil(wanted).max(1).next_multiple_of(ROWS_STEP);
+        let (step, across) = match tiles {
+            None => (step, 1),
+            Some(_) => (step.min(tiles::ROWS_MAX), tiles::groups(groups, pool.threads())),
+        };
+        let own = width.div_ceil(TOGETHER * TILE);
         for first in (0..rows).step_by(step) {
             let rows = first..(first + step).min(rows);
-            tasks.extend((0..width.div_ceil(TOGETHER * TILE)).map(|group| (targets.len(), rows.clone(), group)));
+            // As equal as whole groups can be.
+            let parts = own.div_ceil(across);
+            tasks.extend(
+                (0..parts).map(|part| (targets.len(), rows.clone(), part * own / parts..(part + 1) * own / parts)),
+            );
         }
         targets.push((job.terms, Shared::new(job.to, width), job.add));
     }
+    let halves = tiles.map(|tiles| {
+        let lefts = targets.iter().flat_map(|(terms, _, _)| terms.iter());
+        Halves::new(tiles, pool, lefts.filter(|(left, right)| on_tiles(left, right)).map(|(left, _)| left.view))
+    });
+    let halves = halves.as_ref();
     pool.run(tasks.len(), &|task| {
-        let (job, rows, group) = &tasks[task];
+        let (job, rows, groups) = &tasks[task];
         let (terms, to, add) = &targets[*job];
-        let columns = group * TOGETHER * TILE..((group + 1) * TOGETHER * TILE).min(to.width);
+        let columns = groups.start * TOGETHER * TILE..(groups.end * TOGETHER * TILE).min(to.width);
         // SAFETY: each task has its own rows and columns, inside the output.
         let target = unsafe { to.part(rows, &columns) };
         ROOM.with_borrow_mut(|room| {
-            room.resize(room.len().max(TOGETHER * DEPTH_MAX), [0.0; TILE]);
-            some_columns(simd, terms, rows, &columns, target, *add, room);
+            let most = if halves.is_some() { DEPTH_MAX.max(tiles::DEPTH_MAX) } else { DEPTH_MAX };
+            room.resize(room.len().max(TOGETHER * most), [0.0; TILE]);
+            some_columns(simd, halves, terms, rows, &columns, target, *add, room);
         });
     });
 }
@@ -120,9 +183,16 @@ thread_local! {
     static ROOM: RefCell<Vec<[f32; TILE]>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Whether a product is one for a matrix unit.
+fn on_tiles(left: &Left<'_>, right: &Right<'_>) -> bool {
+    !left.turned && matches!(right, Right::Weights(_) | Right::WeightsTurned(_))
+}
+
 /// Some columns of a sum of products.
+#[allow(clippy::too_many_arguments, reason = "the parts of one task")]
 fn some_columns(
     simd: Simd,
+    halves: Option<&Halves>,
     terms: &[(Left<'_>, Right<'_>)],
     rows: &Range<usize>,
     columns: &Range<usize>,
@@ -130,17 +200,27 @@ fn some_columns(
     add: bool,
     room: &mut [[f32; TILE]],
 ) {
-    let panels = columns.len().div_ceil(TILE);
     let mut begins = !add;
     for (left, right) in terms {
         let depth = left.depth();
-        let step = depth.div_ceil(depth.div_ceil(DEPTH_MAX).max(1)).next_multiple_of(DEPTH_STEP);
+        let halves = halves.filter(|_| on_tiles(left, right));
+        let most = if halves.is_some() { tiles::DEPTH_MAX } else { DEPTH_MAX };
+        let step = depth.div_ceil(depth.div_ceil(most).max(1)).next_multiple_of(DEPTH_STEP);
         for first in (0..depth).step_by(step) {
             let range = first..(first + step).min(depth);
-            let room = &mut room[..panels * range.len()];
-            pack(simd, right, &range, columns.start / TILE, room);
-            let panels = Panels { lines: room, step: range.len() };
-            strip(simd, &left.part(rows, &range), panels, &mut to, begins);
+            for column in columns.clone().step_by(TOGETHER * TILE) {
+                let own = column..(column + TOGETHER * TILE).min(columns.end);
+                let room = &mut room[..own.len().div_ceil(TILE) * range.len()];
+                pack(simd, right, &range, own.start / TILE, room);
+                let to = &mut to.columns(&(own.start - columns.start..own.end - columns.start));
+                match halves {
+                    Some(halves) => halves.strip(&left.view, rows, &range, room, to, begins),
+                    None => {
+                        let panels = Panels { lines: room, step: range.len() };
+                        strip(simd, &left.part(rows, &range), panels, to, begins);
+                    }
+                }
+            }
             begins = false;
         }
     }
@@ -152,6 +232,13 @@ fn some_columns(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_product_without_rows_is_none() {
+        let matrix = [1.0; 6];
+        let terms = [(Left::new(&[], 2), Right::new(&matrix, 3))];
+        product_alone(Simd::best(), &mut Product { terms: &terms, to: &mut [], width: 3, add: false });
+    }
 
     #[test]
     fn a_product_without_terms_or_depth_is_zero() {

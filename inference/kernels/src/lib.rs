@@ -36,7 +36,7 @@ mod weights;
 
 pub use attention::{Group, PAGE, Page, attend};
 pub use causal::{Causal, Seen, SeenBack, causal, causal_back};
-pub use dense::{Left, Product, Right, View, products};
+pub use dense::{BF16X2, Dense, Left, Product, Right, View, products};
 pub use half::{from_half, to_half};
 pub use lora::{Change, NotFinite};
 pub use math::{add, dot, exp, gate, gate_gelu, rms_norm, rms_norm_own, rotate, rotate_halves, scale};

@@ -8,9 +8,9 @@ mod random;
 use std::sync::Arc;
 
 use agora_kernels::{
-    BLOCK, BadWeights, Block, Change, Form, Group, Left, PAGE, Packer, Page, Pool, Product, Right, Rows, Simd, View,
-    add, attend, dot, from_half, gate, gate_gelu, multiply, products, rms_norm, rms_norm_own, rotate, rotate_halves,
-    scale, to_half,
+    BLOCK, BadWeights, Block, Change, Dense, Form, Group, Left, PAGE, Packer, Page, Pool, Product, Right, Rows, Simd,
+    View, add, attend, dot, from_half, gate, gate_gelu, multiply, products, rms_norm, rms_norm_own, rotate,
+    rotate_halves, scale, to_half,
 };
 use random::{FORMS, Random};
 
@@ -373,4 +373,56 @@ fn parts_of_matrices_multiply_like_copies_of_them() {
         bits(&to)
     };
     assert_eq!(product(left.into(), Right::Plain(right)), product(Left::new(&a_copy, 50), Right::new(&b_copy, 23)));
+}
+
+#[test]
+fn a_matrix_unit_multiplies_frozen_weights_to_five_digits_and_neither_threads_nor_company_change_a_bit() {
+    let fast = Dense::fast(Simd::best());
+    if fast.rounding().is_none() {
+        println!("this processor has no matrix unit that we know: nothing to compare");
+    }
+    let mut random = Random(SEED);
+    for round in 0..40 {
+        let form = FORMS[round % FORMS.len()];
+        let (height, width, rows) = (1 + random.below(400), BLOCK * (1 + random.below(14)), 1 + random.below(230));
+        let (matrix, plain) = random.matrix(form, height, width);
+        let rank = 1 + random.below(20);
+        for back in [false, true] {
+            let (depth, columns) = if back { (height, width) } else { (width, height) };
+            let x = random.numbers(rows * depth);
+            let (c, d) = (random.numbers(rows * rank), random.numbers(rank * columns));
+            let begin = random.numbers(rows * columns);
+            let weight =
+                |k: usize, column: usize| if back { plain[k * width + column] } else { plain[column * width + k] };
+            let right = if back { Right::Weights(&matrix) } else { Right::WeightsTurned(&matrix) };
+            let product = |dense: Dense, threads: usize, rows: std::ops::Range<usize>, add: bool| {
+                let part = |numbers, width| View::new(numbers, width).part(rows.clone(), 0..width);
+                let terms = [(Left::from(part(&x, depth)), right), (part(&c, rank).into(), Right::new(&d, columns))];
+                let mut to = begin[rows.start * columns..rows.end * columns].to_vec();
+                let job = Product { terms: &terms, to: &mut to, width: columns, add };
+                products(&mut Pool::new(threads).unwrap(), dense, &mut [job]);
+                to
+            };
+            for add in [false, true] {
+                let all = product(fast, 1, 0..rows, add);
+                for (at, number) in all.iter().enumerate() {
+                    let (row, column) = (at / columns, at % columns);
+                    let mut sums = [if add { f64::from(begin[at]) } else { 0.0 }; 2];
+                    sums[1] = sums[1].abs();
+                    let mut more = |a: f32, b: f32| {
+                        let product = f64::from(a) * f64::from(b);
+                        sums = [sums[0] + product, sums[1] + product.abs()];
+                    };
+                    (0..depth).for_each(|k| more(x[row * depth + k], weight(k, column)));
+                    (0..rank).for_each(|k| more(c[row * rank + k], d[k * columns + column]));
+                    let off = (f64::from(*number) - sums[0]).abs();
+                    assert!(off <= 2e-5 * sums[1], "{form:?}, {rows} x {columns} x {depth}: {off}, seed {SEED}");
+                }
+                assert_eq!(bits(&all), bits(&product(fast, 3, 0..rows, add)), "threads, seed {SEED}");
+                let some = random.below(rows)..rows;
+                let own = bits(&product(fast, 2, some.clone(), add));
+                assert_eq!(own, bits(&all[some.start * columns..]), "company, seed {SEED}");
+            }
+        }
+    }
 }

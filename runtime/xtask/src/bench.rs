@@ -1,6 +1,6 @@
 //! Benchmarks: ours beside a named peer in the same run, interleaved, medians and ratios.
 
-mod attribution;
+pub(crate) mod attribution;
 mod inference;
 mod payments;
 

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use agora_shell::fetch;
@@ -15,6 +15,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::bench::attribution::peers::Python;
 use crate::interop::node::{Node, command};
 use crate::needs::{self, Need};
 use crate::{guests, steps};
@@ -28,6 +29,9 @@ pub(crate) struct Choice {
     /// Times that the adapter reads each example
     #[arg(long, default_value_t = 10)]
     epochs: u32,
+    /// Also read the adapter with peft and compare what comes of it (6 GB of Python packages)
+    #[arg(long)]
+    peft: bool,
     /// An `agora` that is built already
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
@@ -65,7 +69,43 @@ pub(crate) fn run(root: &Path, choice: &Choice) -> anyhow::Result<()> {
     let link = models.join(model.file);
     fs::hard_link(&here, &link).or_else(|_| fs::copy(&here, &link).map(drop)).context("placing the model")?;
     let demo = Demo { program, home: &home.0, data: root.join("runtime/xtask/data/attribution") };
-    demo.tell(choice.epochs)
+    demo.tell(choice.epochs)?;
+    if choice.peft { reload(root, &home.0, &here) } else { Ok(()) }
+}
+
+/// Whether the adapter says the same in peft as it does here.
+fn reload(root: &Path, home: &Path, model: &Path) -> anyhow::Result<()> {
+    eprintln!("\n== the same adapter in peft");
+    let build = ["build", "--release", "--workspace", "--example", "reload"];
+    let status = steps::plain_cargo(root, &build).status().context("starting cargo")?;
+    ensure!(status.success(), "the program did not build ({status}); the output above says why");
+    let python = Python::install(&root.join("inference/influence/bench/requirements.txt"))?;
+    let adapter = fs::read_dir(home.join("data"))?
+        .filter_map(|entry| entry.map(|entry| entry.path().join("adapters").join(ADAPTER)).ok())
+        .find(|path| path.is_dir())
+        .context("no network has the adapter")?;
+    let folder = home.join("reload");
+    let status = Command::new(guests::target_folder(root)?.join("release/examples/reload"))
+        .args([model, &folder, &adapter])
+        .status()
+        .context("starting the example")?;
+    ensure!(status.success(), "the logits were not written ({status}); the output above says why");
+    let script = root.join("inference/factory/tests/data/reload.py");
+    let log = guests::target_folder(root)?.join("reload.log");
+    let paths = [model, &folder].map(|path| path.display().to_string());
+    let said = python.run(&script, &[&paths[0], &paths[1]], &log)?.pop().context("the script said nothing")?;
+    let number = |name: &str| said[name].as_f64().with_context(|| format!("{name} in {said}"));
+    println!(
+        "peft {} read all {} matrices; of {} tokens the likeliest is the same at {:.4}, mean KL {:.1e} nats for the serving \
+         engine; the trainer's surprises are at most {:.1e} nats apart",
+        text(&said["peft"])?,
+        said["matrices"],
+        said["tokens"],
+        number("top_1")?,
+        number("divergence")?,
+        number("trainer_apart")?,
+    );
+    Ok(())
 }
 
 fn built(root: &Path) -> anyhow::Result<PathBuf> {

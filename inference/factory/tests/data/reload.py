@@ -1,6 +1,6 @@
 """Reloads an adapter that was trained here in peft, and compares what comes of every token.
 
-Run by hand, in a virtual environment outside of the repository:
+`cargo xtask demo-attribution --peft` runs it on the demo's own adapter. By hand, in a virtual environment outside of the repository:
 
     cargo run --release --package agora-factory --example reload -- MODEL.gguf ../reload
     python3 -m venv ../venv && ../venv/bin/pip install torch transformers peft gguf
@@ -32,6 +32,10 @@ parent, file = os.path.split(os.path.abspath(path))
 model = AutoModelForCausalLM.from_pretrained(parent, gguf_file=file, dtype=torch.float32, attn_implementation='eager').eval()
 
 
+def say(text):
+    print(text, file=sys.stderr)
+
+
 def logits(model):
     with torch.no_grad():
         return torch.cat([model(torch.tensor([sequence])).logits[0] for sequence in tokens])
@@ -46,14 +50,14 @@ with tempfile.TemporaryDirectory() as home:
     read = peft.utils.load_peft_weights(home)
     assert len(names) == len(read), f'{len(names)} matrices in the model, {len(read)} in the file'
     theirs['tuned'] = logits(tuned)
-print(f'torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}; {count} tokens, {len(names)} matrices')
+say(f'torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}; {count} tokens, {len(names)} matrices')
 good = True
 for name in ('base', 'tuned'):
     apart = (ours[name] - theirs[name]).abs()
     same = (ours[name].argmax(1) == theirs[name].argmax(1)).float().mean().item()
     right, left = theirs[name].log_softmax(1), ours[name].log_softmax(1)
     divergence = (right.exp() * (right - left)).sum(1)
-    print(f'{name}: logits furthest {apart.max():.2e}, mean {apart.mean():.2e}; KL mean {divergence.mean():.1e}, top-1 {same:.4f}')
+    say(f'{name}: logits furthest {apart.max():.2e}, mean {apart.mean():.2e}; KL mean {divergence.mean():.1e}, top-1 {same:.4f}')
     good = good and divergence.mean() < DIVERGENCE[name] and same >= SAME
 rows, right = iter(theirs['tuned'].double().log_softmax(1)), []
 for sequence in tokens:
@@ -61,8 +65,9 @@ for sequence in tokens:
     right.extend(-own[at][token].item() for at, token in enumerate(sequence[1:]))
 left = [one for sequence in json.load(open(os.path.join(folder, 'surprises.json'))) for one in sequence]
 apart = max(abs(a - b) for a, b in zip(left, right, strict=True))
-print(f'trainer: surprises of {len(left)} tokens, mean {sum(left) / len(left):.4f} nats, furthest {apart:.2e}')
+say(f'trainer: surprises of {len(left)} tokens, mean {sum(left) / len(left):.4f} nats, furthest {apart:.2e}')
 good = good and apart < APART
 moved = (theirs['tuned'] - theirs['base']).abs()
-print(f'what the adapter changes: furthest {moved.max():.2f}, mean {moved.mean():.2f}')
+say(f'what the adapter changes: furthest {moved.max():.2f}, mean {moved.mean():.2f}')
+print(json.dumps({'peft': peft.__version__, 'tokens': count, 'matrices': len(names), 'top_1': same, 'divergence': divergence.mean().item(), 'trainer_apart': apart}))
 sys.exit(0 if good and moved.max() > 1 else 1)

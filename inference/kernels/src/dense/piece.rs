@@ -46,6 +46,13 @@ impl<'a> Target<'a> {
         unsafe { Target::from_raw(self.start.add(rows.start * self.step), self.step, rows.len(), self.columns) }
     }
 
+    /// Some of its columns.
+    pub(super) fn columns(&mut self, columns: &std::ops::Range<usize>) -> Target<'_> {
+        assert!(columns.start <= columns.end && columns.end <= self.columns, "the columns lie inside");
+        // SAFETY: the columns lie inside, and this target is borrowed for them.
+        unsafe { Target::from_raw(self.start.add(columns.start), self.step, self.rows, columns.len()) }
+    }
+
     /// Sets the first number of a row.
     pub(crate) fn set(&mut self, row: usize, number: f32) {
         assert!(row < self.rows && self.columns > 0, "the row lies inside");
@@ -61,8 +68,17 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// Where a piece of `side` rows and columns begins that lies inside, in its first columns, and numbers from a row to the
+    /// next.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    pub(super) fn whole(&mut self, row: usize, side: usize) -> Option<(*mut f32, usize)> {
+        let inside = self.columns >= side && row + side <= self.rows;
+        // SAFETY: the row lies inside.
+        inside.then(|| (unsafe { self.start.add(row * self.step) }, self.step))
+    }
+
     /// Copies a piece in or out, at the output's edge.
-    fn copy(&mut self, row: usize, column: usize, edge: &mut [[f32; COLUMNS_MAX]], out: bool) {
+    pub(super) fn copy(&mut self, row: usize, column: usize, edge: &mut [[f32; COLUMNS_MAX]], out: bool) {
         let width = COLUMNS_MAX.min(self.columns - column);
         for (at, line) in edge.iter_mut().enumerate() {
             assert!(row + at < self.rows, "a piece lies inside its output");

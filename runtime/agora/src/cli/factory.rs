@@ -145,8 +145,15 @@ impl Work {
             let checkpoint = home.join(TRAINING).join(format!("{}.checkpoint", options.name));
             std::fs::create_dir_all(home.join(TRAINING)).map_err(Failure::io(&home))?;
             std::fs::create_dir_all(home.join(crate::node::ADAPTERS)).map_err(Failure::io(&home))?;
-            let gradient = agora_gradient::Settings { threads: model.threads, ..agora_gradient::Settings::default() };
+            let gradient = agora_gradient::Settings {
+                threads: model.threads,
+                fast: !options.exact,
+                ..agora_gradient::Settings::default()
+            };
             let mut machine = Machine::new(weights.clone(), &gradient).map_err(engine_failure)?;
+            if let Some(rounding) = machine.rounding() {
+                printer.note(&format!("on the processor's matrix unit ({rounding}); `--exact` would do without"));
+            }
             let training = Training { settings: &settings, examples: &examples, checkpoint: Some(&checkpoint) };
             let line = Line::new(printer);
             let trained =

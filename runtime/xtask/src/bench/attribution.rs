@@ -8,7 +8,7 @@
 
 mod gaming;
 mod lds;
-mod peers;
+pub(crate) mod peers;
 mod report;
 mod statistics;
 

@@ -79,19 +79,15 @@ pub(super) fn lessons(weights: &Weights, whole: &Whole, tokens_max: usize) -> Ou
 
 /// Rows that repeat an earlier one's answer. Corrections, annotations and translations say what they are to another's.
 fn repeated(whole: &Whole) -> BTreeSet<usize> {
-    let source = |(row, (_, read)): (usize, &'_ (_, Read))| match &read.reveal.item {
+    let sources = whole.rows.iter().enumerate().filter_map(|(row, (_, read))| match &read.reveal.item {
         Item::Pair { prompt, response } if read.submission.payload().kind == ContributionKind::Source => {
-            Some((row, read.contribution.position, prompt.clone(), response.clone()))
+            Some((row, Answer { position: read.contribution.position, question: prompt, answer: response }))
         }
         _ => None,
-    };
-    let sources: Vec<_> = whole.rows.iter().enumerate().filter_map(source).collect();
-    let answers: Vec<Answer<'_>> = sources
-        .iter()
-        .map(|(_, position, question, answer)| Answer { position: *position, question, answer })
-        .collect();
-    let found = repeats(&answers).into_iter().zip(&sources);
-    found.filter_map(|(earlier, (row, ..))| earlier.map(|_| *row)).collect()
+    });
+    let (rows, answers): (Vec<usize>, Vec<Answer<'_>>) = sources.unzip();
+    let found = repeats(&answers).into_iter().zip(rows);
+    found.filter_map(|(earlier, row)| earlier.map(|_| row)).collect()
 }
 
 struct Taught {

@@ -12,11 +12,11 @@ use crate::guests;
 use crate::needs::{self, Need};
 
 /// Python with the pinned packages.
-pub(super) struct Python(PathBuf);
+pub(crate) struct Python(PathBuf);
 
 impl Python {
     /// Installs what is missing; an attempt that was cut off is made again.
-    pub(super) fn install(requirements: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn install(requirements: &Path) -> anyhow::Result<Self> {
         needs::check(&[Need::Pip])?;
         let pins = fs::read(requirements).with_context(|| format!("reading {}", requirements.display()))?;
         let key: String = Hash::sha256(pins).to_string().trim_start_matches("0x").chars().take(16).collect();
@@ -37,7 +37,7 @@ impl Python {
     }
 
     /// Runs a script; its last line is JSON. What it says beside goes to a log.
-    pub(super) fn run(&self, script: &Path, arguments: &[&str], log: &Path) -> anyhow::Result<Vec<Value>> {
+    pub(crate) fn run(&self, script: &Path, arguments: &[&str], log: &Path) -> anyhow::Result<Vec<Value>> {
         let mut command = Command::new(&self.0);
         command.arg(script).args(arguments);
         said(&mut command, Some(log))
@@ -45,7 +45,7 @@ impl Python {
 }
 
 /// The JSON lines of a program that must succeed.
-pub(super) fn said(command: &mut Command, log: Option<&Path>) -> anyhow::Result<Vec<Value>> {
+pub(crate) fn said(command: &mut Command, log: Option<&Path>) -> anyhow::Result<Vec<Value>> {
     let errors = match log {
         None => Stdio::inherit(),
         Some(path) => fs::File::create(path).with_context(|| format!("making {}", path.display()))?.into(),
