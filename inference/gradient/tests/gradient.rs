@@ -18,6 +18,11 @@ fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|number| number.to_bits()).collect()
 }
 
+/// Three sequences that are computed together, of unlike lengths.
+fn company(random: &mut Random, vocabulary: usize) -> [Vec<u32>; 3] {
+    [30, 7, 61].map(|count| tokens(random, count, vocabulary))
+}
+
 #[test]
 fn losses_and_gradients_of_every_family_are_those_of_the_formulas() {
     for name in FAMILIES {
@@ -102,10 +107,8 @@ fn threads_vectors_memory_and_company_change_no_bit() {
         let weights = family(name);
         let mut random = Random(SEED);
         let (layout, numbers) = adapter(&weights, 4, &mut random);
-        let tokens: Vec<Vec<u32>> =
-            [30, 7, 61].iter().map(|count| tokens(&mut random, *count, weights.shape().vocabulary)).collect();
-        let sequences: Vec<Sequence<'_>> =
-            tokens.iter().map(|tokens| Sequence { tokens, first: 3, weight: 0.25, passed: &[] }).collect();
+        let tokens = company(&mut random, weights.shape().vocabulary);
+        let sequences = tokens.each_ref().map(|tokens| Sequence { tokens, first: 3, weight: 0.25, passed: &[] });
         let run = |settings: Settings, sequences: &[Sequence<'_>]| {
             let mut gradient = vec![0.0; layout.size()];
             let mut machine = machine(&weights, settings);
@@ -139,10 +142,8 @@ fn a_matrix_unit_gives_the_same_gradients_to_four_digits_and_its_own_bits_again(
         let weights = family(name);
         let mut random = Random(SEED);
         let (layout, numbers) = adapter(&weights, 4, &mut random);
-        let tokens: Vec<Vec<u32>> =
-            [30, 7, 61].iter().map(|count| tokens(&mut random, *count, weights.shape().vocabulary)).collect();
-        let sequences: Vec<Sequence<'_>> =
-            tokens.iter().map(|tokens| Sequence { tokens, first: 3, weight: 0.25, passed: &[] }).collect();
+        let tokens = company(&mut random, weights.shape().vocabulary);
+        let sequences = tokens.each_ref().map(|tokens| Sequence { tokens, first: 3, weight: 0.25, passed: &[] });
         let run = |settings: Settings, sequences: &[Sequence<'_>]| {
             let mut gradient = vec![0.0; layout.size()];
             let mut machine = machine(&weights, settings);

@@ -62,11 +62,6 @@ impl Dense {
         Self { simd, tiles: Tiles::detect() }
     }
 
-    /// Its name, for people.
-    pub fn name(self) -> &'static str {
-        if self.tiles.is_some() { Tiles::NAME } else { self.simd.name() }
-    }
-
     /// How products with frozen weights are rounded, if they are not fused sums.
     pub fn rounding(self) -> Option<&'static str> {
         self.tiles.map(|_| BF16X2)

@@ -78,8 +78,7 @@ pub struct Gradient {
 #[cbor(map)]
 pub struct ClusterRules {
     /// Tokens of a shingle; and of a run that belongs to the earliest example whose response holds it. A row is of the
-    /// tokens outside such runs, and an example with next to none is a
-    /// near-duplicate.
+    /// tokens outside such runs, and an example with next to none is a near-duplicate.
     #[n(0)]
     pub shingle_tokens: u32,
     /// Least Jaccard similarity of the shingles, parts of 2^32.

@@ -20,8 +20,6 @@ pub(super) fn groups(_: usize, _: usize) -> usize {
 pub(super) enum Tiles {}
 
 impl Tiles {
-    pub(super) const NAME: &'static str = "none";
-
     pub(super) fn detect() -> Option<Self> {
         None
     }

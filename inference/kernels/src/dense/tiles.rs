@@ -41,8 +41,6 @@ pub(super) fn groups(all: usize, threads: usize) -> usize {
 pub(super) struct Tiles(());
 
 impl Tiles {
-    pub(super) const NAME: &'static str = "AMX";
-
     pub(super) fn detect() -> Option<Self> {
         static FOUND: OnceLock<bool> = OnceLock::new();
         FOUND.get_or_init(|| has_instructions() && may_use()).then_some(Self(()))

@@ -60,7 +60,7 @@ pub struct Train {
     /// Fixes the first numbers and every order
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Give the same bits as processors without a matrix unit; about half as fast where there is one
+    /// Give the same bits as processors without a matrix unit; about two thirds as fast where there is one
     #[arg(long)]
     pub exact: bool,
     /// Steps between checkpoints, from which a stopped training goes on
