@@ -8,18 +8,18 @@
 //! | after the settlement | the sale | its end is repeated and makes the job |
 //! | after the job is made | the job | the answer is measured |
 //! | after the evidence | job and evidence | the same evidence makes the final receipt; nothing is measured twice |
-//! | after a group's evidence | job and evidence of each of its calls | each ends by its own evidence |
+//! | after a group's evidence | each call's job, the drawn one's evidence, in the others' rows which one that is | each ends by evidence that follows from it |
 //! | after the final receipt | job, evidence, ledger | it is the call at hand: its earnings are counted before all else |
 //! | after the earnings | evidence, earnings | nothing: the job is gone with the same step |
 //! | after the published list | the list | the epoch is published with this very list |
 //! | after the publication | list and ledger | nothing |
 //!
 //! Calls wait in the line of their spec (`queue.rs`). Where the spec measures one call in several, a call waits for its group
-//! (`sampling.rs`); what the group's one answer pays each call is written down for all of them in one step.
+//! (`sampling.rs`); that its one answer pays for all of them is written down in one step.
 //!
 //! A call whose deadline passes first pays the commons; its job goes, its evidence stays and counts nothing.
 
-use agora_attribution::{AttributionSpec, Evidence};
+use agora_attribution::Evidence;
 use agora_economy::ports::attribution::Answer;
 use agora_economy::ports::log::READ_ROWS_MAX;
 use agora_economy::ports::state::{Table, Write};
@@ -178,8 +178,12 @@ pub(super) async fn stand(seller: &Seller, place: &Place) -> Result<Standing, Ca
         return Ok(Standing::Ended(true));
     };
     let waiting = Box::new(Waiting { place: *place, open });
-    let Some(evidence) = known else { return Ok(Standing::Unmeasured(waiting)) };
-    conclude(seller, &waiting, &evidence, false).await?;
+    let evidence = match known {
+        None => sampling::measured_for(seller, &waiting).await?.map(|evidence| (evidence, true)),
+        Some(evidence) => Some((evidence, false)),
+    };
+    let Some((evidence, new)) = evidence else { return Ok(Standing::Unmeasured(waiting)) };
+    conclude(seller, &waiting, &evidence, new).await?;
     Ok(Standing::Ended(true))
 }
 
@@ -189,54 +193,21 @@ pub(super) async fn measure_alone(seller: &Seller, one: &Waiting) -> Result<(), 
     conclude(seller, one, &evidence, true).await
 }
 
-/// Measures one call of a group for all of them; how many ended.
-pub(super) async fn measure_group(
-    seller: &Seller,
-    spec: &AttributionSpec,
-    group: &[Waiting],
-) -> Result<usize, CallError> {
-    end_at_hand(seller).await?;
-    let paid = sampled(seller, spec, group).await?;
-    for (one, evidence) in group.iter().zip(&paid) {
-        conclude(seller, one, evidence, false).await?;
-    }
-    Ok(group.len())
-}
-
-/// Measures one call of a group, and writes down what each of them is paid for it.
-async fn sampled(seller: &Seller, spec: &AttributionSpec, group: &[Waiting]) -> Result<Vec<Evidence>, CallError> {
-    let refuse = |code: Code| CallError::new(code, "calls that are measured together");
-    let sample = sampling::sample(group).map_err(refuse)?;
-    let drawn = sample.as_ref().map_or(group[0].open.record.index, |sample| sample.drawn().index);
-    let one = group.iter().find(|one| one.open.record.index == drawn).unwrap_or(&group[0]);
-    let measured = attribute(seller, one).await?;
-    let paid = match &sample {
-        None => vec![measured],
-        Some(sample) => {
-            let of = |one: &Waiting| measured.for_call(spec, sample, one.open.record.index).map_err(refuse);
-            group.iter().map(of).collect::<Result<Vec<_>, _>>()?
-        }
-    };
-    let row =
-        |(one, paid): (&Waiting, &Evidence)| put(key(EVIDENCE, &one.place.payer, &one.place.call), paid.to_bytes());
-    seller.parts.journal.commit(group.iter().zip(&paid).map(row).collect()).await?;
-    Ok(paid)
-}
-
 /// The final receipt, then the earnings. Evidence that is `new` is written down first.
-async fn conclude(seller: &Seller, one: &Waiting, evidence: &Evidence, new: bool) -> Result<(), CallError> {
+pub(super) async fn conclude(seller: &Seller, one: &Waiting, evidence: &Evidence, new: bool) -> Result<(), CallError> {
     let Waiting { place, open } = one;
     let Place { payer, call, .. } = place;
     let mut writes = vec![put(AT_HAND.to_vec(), [payer.as_bytes().as_slice(), call.as_bytes()].concat())];
     if new {
-        writes.push(put(key(EVIDENCE, payer, call), evidence.to_bytes()));
+        writes.push(evidence_row(place, evidence));
+        writes.push(sampling::forgotten(place));
     }
     seller.parts.journal.commit(writes).await?;
     finalize(seller, *payer, *call, open, evidence).await?;
     end(seller, place, Some(evidence)).await
 }
 
-async fn attribute(seller: &Seller, one: &Waiting) -> Result<Evidence, CallError> {
+pub(super) async fn attribute(seller: &Seller, one: &Waiting) -> Result<Evidence, CallError> {
     let attributor = seller.parts.attributor.as_deref();
     let attributor = attributor.ok_or_else(|| CallError::new(Code::ListingTerms, "nothing measures here"))?;
     let job = queue::job_of(seller, one.place.payer, one.place.call).await?;
@@ -246,7 +217,7 @@ async fn attribute(seller: &Seller, one: &Waiting) -> Result<Evidence, CallError
 }
 
 /// Ends the call that a stop left between its final receipt and its earnings; true if there was one.
-async fn end_at_hand(seller: &Seller) -> Result<bool, CallError> {
+pub(super) async fn end_at_hand(seller: &Seller) -> Result<bool, CallError> {
     let bytes = seller.parts.journal.get(Table::Attribution, AT_HAND.to_vec()).await?;
     let Some(bytes) = bytes else { return Ok(false) };
     let (payer, call) = ids(&bytes)?;
@@ -265,6 +236,7 @@ async fn end_at_hand(seller: &Seller) -> Result<bool, CallError> {
 async fn end(seller: &Seller, place: &Place, known: Option<&Evidence>) -> Result<(), CallError> {
     let mut writes = vec![gone(AT_HAND.to_vec())];
     writes.extend(place.left());
+    writes.push(sampling::forgotten(place));
     let record = seller.ledger().call(place.payer, place.call).await?;
     let index = record.and_then(|record| record.finished).and_then(|finished| finished.index);
     if let Some((index, evidence)) = index.zip(known) {
@@ -350,6 +322,11 @@ async fn progress(seller: &Seller) -> Result<Progress, CallError> {
 pub async fn evidence(seller: &Seller, payer: Address, call: CallId) -> Result<Option<Evidence>, CallError> {
     let bytes = seller.parts.journal.get(Table::Attribution, key(EVIDENCE, &payer, &call)).await?;
     bytes.map(|bytes| Evidence::from_bytes(&bytes)).transpose().map_err(|error| damaged(&error.to_string()))
+}
+
+/// What writes down the evidence of a call.
+pub(super) fn evidence_row(place: &Place, evidence: &Evidence) -> Write {
+    put(key(EVIDENCE, &place.payer, &place.call), evidence.to_bytes())
 }
 
 /// Publishes what contributors have earned since the last epoch; `None` when there is nothing new.

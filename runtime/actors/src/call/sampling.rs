@@ -3,18 +3,25 @@
 //! Calls are taken in the order of their provisional receipts. A group is whole when it has as many as the spec says; an
 //! unfinished one is measured as it is when its oldest call has waited [`WAIT_S`], or a tenth of the time that the ledger
 //! gives: where few call, there is time to measure. The lines of specs take turns, so that none waits for another's end.
+//!
+//! One answer's evidence can be hundreds of kilobytes, so that of the drawn one is written down once; the others' rows name
+//! it (`m` ‖ payer ‖ call, with payer ‖ call of the drawn one) until each has its own. A drawn answer that cannot be measured
+//! is left out, and another is drawn from the rest: no request keeps the answers beside it from being paid for.
 
-use agora_attribution::{AttributionSpec, Sample, Sampled};
+use agora_attribution::{AttributionSpec, Evidence, Sample, Sampled};
 use agora_economy::OpenCall;
+use agora_economy::ports::state::{Table, Write};
 use agora_types::{CallId, Code, Hash};
 
-use super::measure::{Standing, measure_alone, measure_group, stand};
-use super::queue::{PLACES_MAX, Place};
+use super::measure::{Standing, attribute, conclude, end_at_hand, evidence, evidence_row, measure_alone, stand};
+use super::queue::{PLACES_MAX, Place, damaged, gone, ids, key, put};
 use super::seller::Seller;
 use crate::error::CallError;
 
 /// So long a call waits for others, at most.
 const WAIT_S: u64 = 60;
+/// A row that names the call whose evidence pays for another one.
+const MEASURED_BY: u8 = b'm';
 
 /// A call that waits to be measured.
 pub(super) struct Waiting {
@@ -111,7 +118,7 @@ impl Line<'_> {
                 && self.group.len() == spec.sample_one_in as usize
             {
                 let group = std::mem::take(&mut self.group);
-                round.note(place.call, measure_group(seller, spec, &group).await);
+                measure_group(seller, spec, group, round).await;
                 return true;
             }
         }
@@ -119,10 +126,102 @@ impl Line<'_> {
             && self.is_whole
             && has_waited(seller, &self.group)
         {
-            round.note(self.group[0].place.call, measure_group(seller, spec, &self.group).await);
+            measure_group(seller, spec, std::mem::take(&mut self.group), round).await;
         }
         false
     }
+}
+
+/// Measures one call of a group for all of them.
+async fn measure_group(seller: &Seller, spec: &AttributionSpec, mut group: Vec<Waiting>, round: &mut Round) {
+    while !group.is_empty() {
+        let Some((drawn, sample)) = draw(&group, round) else { return };
+        let call = group[drawn].place.call;
+        let measured = match attribute(seller, &group[drawn]).await {
+            Ok(measured) => measured,
+            Err(error) => {
+                let passes = matches!(error.code, Code::EngineBusy | Code::EngineStopped);
+                round.note(call, Err(error));
+                if passes {
+                    return;
+                }
+                group.remove(drawn);
+                continue;
+            }
+        };
+        let done = pay_group(seller, spec, &group, drawn, sample.as_ref(), &measured).await;
+        return round.note(call, done);
+    }
+}
+
+/// Which call of the group is measured, and the group as its evidence states it.
+fn draw(group: &[Waiting], round: &mut Round) -> Option<(usize, Option<Sample>)> {
+    match sample(group) {
+        Ok(sample) => {
+            let index = sample.as_ref().map(|sample| sample.drawn().index);
+            let drawn = group.iter().position(|one| Some(one.open.record.index) == index);
+            Some((drawn.unwrap_or(0), sample))
+        }
+        Err(code) => {
+            round.note(group[0].place.call, Err(together(code)));
+            None
+        }
+    }
+}
+
+/// Writes down which answer pays for all, then ends each call; how many ended.
+async fn pay_group(
+    seller: &Seller,
+    spec: &AttributionSpec,
+    group: &[Waiting],
+    drawn: usize,
+    sample: Option<&Sample>,
+    measured: &Evidence,
+) -> Result<usize, CallError> {
+    let of = |one: &Waiting| match sample {
+        None => Ok(measured.clone()),
+        Some(sample) => measured.for_call(spec, sample, one.open.record.index).map_err(together),
+    };
+    end_at_hand(seller).await?;
+    let source = &group[drawn].place;
+    let first = of(&group[drawn])?;
+    let mut writes = vec![evidence_row(source, &first)];
+    writes.extend(group.iter().filter(|one| one.place != *source).map(|one| measured_by(&one.place, source)));
+    seller.parts.journal.commit(writes).await?;
+    for one in group {
+        let (own, new) = if one.place == *source { (first.clone(), false) } else { (of(one)?, true) };
+        conclude(seller, one, &own, new).await?;
+    }
+    Ok(group.len())
+}
+
+/// The evidence of a call for which another one of its group was measured before a stop.
+pub(super) async fn measured_for(seller: &Seller, one: &Waiting) -> Result<Option<Evidence>, CallError> {
+    let Place { payer, call, .. } = one.place;
+    let row = seller.parts.journal.get(Table::Attribution, key(MEASURED_BY, &payer, &call)).await?;
+    let Some(row) = row else { return Ok(None) };
+    let (payer, call) = ids(&row)?;
+    let missing = || damaged("the evidence of a group is not there");
+    let source = evidence(seller, payer, call).await?.ok_or_else(missing)?;
+    let sample = source.sample.as_ref().ok_or_else(missing)?;
+    let spec = spec(seller, &one.place.spec);
+    let spec =
+        spec.ok_or_else(|| CallError::new(Code::AttributionInput, "the spec of a measured group is not here"))?;
+    source.for_call(&spec, sample, one.open.record.index).map(Some).map_err(together)
+}
+
+fn measured_by(place: &Place, source: &Place) -> Write {
+    let ids = [source.payer.as_bytes().as_slice(), source.call.as_bytes()].concat();
+    put(key(MEASURED_BY, &place.payer, &place.call), ids)
+}
+
+/// What takes away the row of a call that has its own evidence, or ends without.
+pub(super) fn forgotten(place: &Place) -> Write {
+    gone(key(MEASURED_BY, &place.payer, &place.call))
+}
+
+fn together(code: Code) -> CallError {
+    CallError::new(code, "calls that are measured together")
 }
 
 /// True when an unfinished group, in the order of its receipts, waits no longer.

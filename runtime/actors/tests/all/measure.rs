@@ -33,6 +33,9 @@ struct Scripted {
     spec: AttributionSpec,
     table: RowTable,
     fails: AtomicBool,
+    /// Whether the answer that is asked for next, and it alone from then on, cannot be measured.
+    refuses_next: AtomicBool,
+    refused: Mutex<Option<Answer>>,
     asked: AtomicUsize,
     answers: Mutex<Vec<Answer>>,
 }
@@ -85,8 +88,9 @@ fn scripted_of(sample_one_in: u32) -> Arc<Scripted> {
             examples: 3,
         },
     };
-    let (fails, asked, answers) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::default());
-    Arc::new(Scripted { spec, table, fails, asked, answers })
+    let (fails, refuses_next, refused) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
+    let (asked, answers) = (AtomicUsize::new(0), Mutex::default());
+    Arc::new(Scripted { spec, table, fails, refuses_next, refused, asked, answers })
 }
 
 impl Attributor for Scripted {
@@ -107,6 +111,12 @@ impl Attributor for Scripted {
         Box::pin(async move {
             if self.fails.load(Ordering::SeqCst) {
                 return Err(AttributionFailure { code: Code::EngineBusy, what: "later".to_owned() });
+            }
+            if self.refuses_next.swap(false, Ordering::SeqCst) {
+                *self.refused.lock().unwrap() = Some(answer.clone());
+            }
+            if self.refused.lock().unwrap().as_ref() == Some(&answer) {
+                return Err(AttributionFailure { code: Code::AttributionInput, what: "no text".to_owned() });
             }
             let measured = Measured { candidates: vec![], credits: vec![(0, 3), (1, 2), (2, 1)], explained: WHOLE / 2 };
             let public = Public::new(&self.spec, None, &self.table).unwrap();
@@ -546,6 +556,71 @@ async fn one_call_in_several_is_measured_and_every_final_receipt_says_so_and_pay
     assert_eq!(last(&world).payload().attribution.sampled, None, "it was measured for itself");
     world.audit();
     world.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_measured_keeps_none_of_its_group_from_being_paid() {
+    let scripted = scripted_of(3);
+    let folder = founded(&scripted);
+    let world = open(folder.path(), Fuse::new(None, false), 0, &scripted).await;
+    for (call, tokens) in (1..=3).zip([40, 80, 20]) {
+        world.buy(CallId::new([call; 16]), tokens).await.unwrap();
+        quiet(&world).await;
+    }
+    // An engine that is busy leaves the group as it is.
+    scripted.fails.store(true, Ordering::SeqCst);
+    assert_eq!(measure_waiting(&world.seller).await.unwrap_err().code, Code::EngineBusy);
+    assert_eq!((world.receipts(), scripted.asked.load(Ordering::SeqCst)), (3, 1));
+    scripted.fails.store(false, Ordering::SeqCst);
+    // Whichever is drawn cannot be measured.
+    scripted.refuses_next.store(true, Ordering::SeqCst);
+    assert_eq!(measure_waiting(&world.seller).await.unwrap_err().code, Code::AttributionInput);
+    assert_eq!(world.receipts(), 3 + 2, "another is drawn, for two");
+    let refused = scripted.refused.lock().unwrap().take().expect("one was drawn");
+    for at in 3..5 {
+        let last = receipt(&world, at);
+        assert!(matches!(last.payload().attribution.sampled, Some(SampledOf { calls: 2, .. })));
+        let kept = evidence(&world.seller, key(PAYER).address(), last.payload().call_id).await.unwrap().unwrap();
+        assert_ne!(kept.pool, refused.pool);
+        assert_eq!(level1(&scripted.spec, &kept, &fields(last.payload(), kept.pool)), Verdict::Agrees);
+    }
+    // By now it can be.
+    world.clock.skip_secs(61);
+    assert_eq!(measure_waiting(&world.seller).await.unwrap(), 1);
+    assert_eq!(last(&world).payload().attribution.sampled, None);
+    world.audit();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_evidence_of_a_group_is_written_down_once_before_the_others_have_their_own() {
+    let scripted = scripted_of(3);
+    let folder = founded(&scripted);
+    let world = open(folder.path(), Fuse::new(None, false), 0, &scripted).await;
+    for call in 1..=3 {
+        world.buy(CallId::new([call; 16]), 40).await.unwrap();
+        quiet(&world).await;
+    }
+    world.end().await;
+    let rows = || {
+        let state = RedbState::open(&folder.path().join("state.redb")).unwrap();
+        [b"e", b"m"].map(|letter| StateStore::list(&state, Table::Attribution, letter, 1_000).unwrap().len())
+    };
+    // The first step of measuring, and nothing after it.
+    let fuse = Fuse::new(Some(0), true);
+    let world = open(folder.path(), fuse.clone(), 1, &scripted).await;
+    tokio::select! {
+        done = measure_waiting(&world.seller) => panic!("went on: {done:?}"),
+        () = fuse.blown.notified() => {}
+    }
+    world.end().await;
+    assert_eq!(rows(), [1, 2]);
+    let world = open(folder.path(), Fuse::new(None, false), 2, &scripted).await;
+    assert_eq!(measure_waiting(&world.seller).await.unwrap(), 3);
+    assert_eq!(scripted.asked.load(Ordering::SeqCst), 1, "nothing is measured twice");
+    world.audit();
+    world.end().await;
+    assert_eq!(rows(), [3, 0]);
 }
 
 /// What a measured final receipt says, beside the pool of the provisional one.

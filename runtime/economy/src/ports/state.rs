@@ -47,8 +47,9 @@ pub enum Table {
     /// What was signed for answers over HTTP: purchases by `p` ‖ payer ‖ id, channels by `c` ‖ payer ‖ channel.
     Spent = 12,
     /// What a host measures: jobs by `q` ‖ payer ‖ call (those of earlier releases by `j`), their places in line by `w` ‖ spec
-    /// ‖ index of the provisional receipt, evidence by `e` ‖ payer ‖ call, earnings by `t` ‖ account, the published ones by
-    /// `p` ‖ epoch ‖ number, how far it is by `n`, and the call at hand by `h`.
+    /// ‖ index of the provisional receipt, evidence by `e` ‖ payer ‖ call, which other call's evidence pays for one by `m` ‖
+    /// payer ‖ call, earnings by `t` ‖ account, the published ones by `p` ‖ epoch ‖ number, how far it is by `n`, and the
+    /// call at hand by `h`.
     Attribution = 13,
     /// What a keeper has of datanets, by a letter for the kind of row ‖ the datanet's id ‖ the row's own key.
     Datanets = 14,
