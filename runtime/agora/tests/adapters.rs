@@ -1,72 +1,21 @@
 //! Adapters beside a node's data, at its start and while it runs: those that are good are served and measured, those that
 //! are not are named and left out.
-#![allow(clippy::cast_possible_truncation, reason = "a test's small numbers")]
 
 mod world;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use agora::control::client::HttpService;
 use agora::control::{Request, Service, Status};
-use agora_attribution::{DatanetRef, Kind, Method, Position};
-use agora_gradient::Layout;
-use agora_inference_api::SplitMix64;
-use agora_influence::{Adapter, Asked, Example, Settings, Teaching, Workbench, build};
-use agora_openlora::weights::{Role, Weights};
-use agora_types::{Address, Code, DatanetId, Hash};
-use serde_json::{Value, json};
+use agora_openlora::weights::Weights;
+use agora_types::{Address, Code, DatanetId};
+use serde_json::Value;
 use world::Home;
-use world::buyer::{Reply, send};
+use world::buyer::Reply;
 use world::ground::{Ground, PATIENCE};
-
-fn tiny() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../inference/openlora/tests/data/families/llama.gguf")
-}
-
-/// Numbers that follow from a seed, from -1 to 1.
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
-    let mut random = SplitMix64(seed);
-    (0..count).map(|_| random.symmetric()).collect()
-}
-
-/// Writes an adapter of the tiny model.
-fn write(weights: &Weights, folder: &Path, seed: u64) {
-    let shape = weights.shape();
-    let layout = Layout::new(shape, 2, 2.0, &[Role::Query, Role::Value], 0..shape.layers).unwrap();
-    let numbers: Vec<f32> = numbers(layout.size(), seed).into_iter().map(|number| number * 0.3).collect();
-    weights.write_adapter(&layout.tuned(&numbers), folder).unwrap();
-}
-
-/// Writes the attribution index of an adapter that twelve examples of three people taught.
-fn index(weights: &Weights, folder: &Path, id: DatanetId) {
-    let adapter = Adapter::read(weights, folder).unwrap();
-    let words = weights.shape().vocabulary as u32;
-    let asked = |seed: u64| {
-        let tokens = |count, seed| numbers(count, seed).iter().map(|n| (n.abs() * 997.0) as u32 % words).collect();
-        Asked { prompt: tokens(5, seed), response: tokens(12, seed ^ 99) }
-    };
-    let example = |at: u64| Example {
-        text: Vec::new(),
-        asked: asked(at),
-        about: agora_attribution::Example {
-            contribution: Hash::sha256(at.to_be_bytes()),
-            account: Address::system(["ada", "bo", "chi"][at as usize % 3]),
-            position: Position { seq: at, index: 0, item: 0 },
-            kind: Kind::Source,
-            weight: 100,
-        },
-    };
-    let examples: Vec<Example> = (0..12).map(example).collect();
-    let null: Vec<Asked> = (100..110).map(asked).collect();
-    let datanets = [DatanetRef { id, root: Hash::sha256("root"), tree_size: 12 }];
-    let teaching =
-        Teaching { adapter: &adapter, examples: &examples, datanets: &datanets, copies: &[], null: &null, own: &[] };
-    let settings = Settings { method: Method::InfluenceEkfacNnls, dimension: 256, ..Settings::default() };
-    let mut bench = Workbench::new(weights.clone(), 1).unwrap();
-    build(&mut bench, &teaching, &settings, &folder.join("attribution"), &mut |_| {}).unwrap();
-}
+use world::taught::{ask, tiny, write_adapter, write_index};
 
 /// Changes a bit of an adapter's index; once more changes it back.
 fn spoil(folder: &Path) {
@@ -98,14 +47,7 @@ fn buy(ground: &Ground, model: &str, key: &str) -> Reply {
     let status = runtime.block_on((&service as &dyn Service).call::<Status>(Request::Status));
     let status = status.unwrap_or_else(|failure| panic!("{failure}"));
     let at: SocketAddr = status.http.unwrap().trim_start_matches("http://").parse().unwrap();
-    let messages = json!([{"role": "user", "content": "who taught this?"}]);
-    let body = json!({"model": model, "messages": messages, "max_tokens": 8, "temperature": 0}).to_string();
-    let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\ncontent-type: application/json\r\n\
-         authorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    send(at, request.as_bytes()).expect("an answer")
+    ask(at, model, "who taught this?", key).expect("an answer")
 }
 
 /// Waits for the evidence of the newest call.
@@ -135,10 +77,10 @@ fn a_node_serves_the_adapters_of_its_folder_and_offers_them_with_the_spec_that_m
     std::fs::create_dir_all(&folder).unwrap();
     let weights = Weights::load(&tiny(), None, 512, &mut |_| {}).unwrap();
     for (seed, name) in (0..).zip(["plain", "taught", "spoilt"]) {
-        write(&weights, &folder.join(name), seed);
+        write_adapter(&weights, &folder.join(name), seed);
     }
     for name in ["taught", "spoilt"] {
-        index(&weights, &folder.join(name), DatanetId::derive(&Address::system("ada"), "words"));
+        write_index(&weights, &folder.join(name), &[], DatanetId::derive(&Address::system("ada"), "words"), 1);
     }
     spoil(&folder.join("spoilt"));
     break_off(&folder.join("broken"));
@@ -201,9 +143,9 @@ fn a_running_node_takes_adapters_up_anew_and_out_and_goes_on_serving() {
     let datanet: DatanetId = founded["id"].as_str().unwrap().parse().unwrap();
     let folder = ground.home.path().join("data/demo/adapters");
     let weights = Weights::load(&tiny(), None, 512, &mut |_| {}).unwrap();
-    write(&weights, &folder.join("taught"), 1);
-    index(&weights, &folder.join("taught"), datanet);
-    write(&weights, &folder.join("plain"), 2);
+    write_adapter(&weights, &folder.join("taught"), 1);
+    write_index(&weights, &folder.join("taught"), &[], datanet, 1);
+    write_adapter(&weights, &folder.join("plain"), 2);
 
     // Taken up with what measures it; one that is offered is taken up by that.
     let taught = load("taught");
@@ -242,7 +184,7 @@ fn a_running_node_takes_adapters_up_anew_and_out_and_goes_on_serving() {
 
     // Other files under the same name are another adapter; who offered the old one offers it anew.
     std::fs::remove_dir_all(folder.join("plain")).unwrap();
-    write(&weights, &folder.join("plain"), 3);
+    write_adapter(&weights, &folder.join("plain"), 3);
     let before = ground.json(&["model", "list"]);
     let anew = load("plain");
     let known = |models: &Value| models["served"].to_string().contains(anew["adapter"]["hash"].as_str().unwrap());

@@ -266,7 +266,7 @@ impl Paper<'_> {
 /// What is said of a datanet version, added to what names it.
 fn dataset(on: &TrainedOn, mut properties: Value) -> Value {
     let terms = &on.terms;
-    let kinds: Vec<String> = on.kinds.iter().map(|(kind, count)| format!("{count} {}", words::kind(*kind))).collect();
+    let kinds: Vec<String> = on.kinds.iter().map(|(kind, count)| format!("{count} {}", kind.name())).collect();
     let licences: Vec<String> = on.licences.iter().map(|(id, count)| format!("{count} under {id}")).collect();
     let said = json!({
         "name": terms.name,

@@ -119,7 +119,7 @@ fn kinds(known: &[&TrainedOn]) -> String {
         let sum = sums.entry(*kind).or_default();
         *sum = sum.saturating_add(*count);
     }
-    let each: Vec<String> = sums.iter().map(|(kind, count)| format!("{count} {}", words::kind(*kind))).collect();
+    let each: Vec<String> = sums.iter().map(|(kind, count)| format!("{count} {}", kind.name())).collect();
     match each.is_empty() {
         true => NOT_KNOWN.to_owned(),
         false => format!("texts, questions with answers and conversations, given as {}", each.join(", ")),

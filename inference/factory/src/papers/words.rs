@@ -1,6 +1,6 @@
 //! Sentences that both papers say, and how texts of others are written into them.
 
-use agora_datanets::{Action, Admission, ContributionKind, Policy};
+use agora_datanets::{Action, Admission, Policy};
 
 use super::TrainedOn;
 
@@ -34,17 +34,6 @@ pub(super) fn many(count: u64, noun: &str) -> String {
 /// A loss, from its millionths.
 pub(super) fn nats(micro: u64) -> String {
     format!("{}.{:06}", micro / 1_000_000, micro % 1_000_000)
-}
-
-/// The way of helping in a word.
-pub(super) fn kind(kind: ContributionKind) -> &'static str {
-    match kind {
-        ContributionKind::Source => "source",
-        ContributionKind::Correction => "correction",
-        ContributionKind::Annotation => "annotation",
-        ContributionKind::Curation => "curation",
-        ContributionKind::Translation => "translation",
-    }
 }
 
 /// How the contributions of a version came together.

@@ -52,6 +52,59 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| random.symmetric()).collect()
 }
 
+/// Writes an adapter of the tiny model, of numbers that follow from the seed.
+pub fn write_adapter(weights: &Weights, folder: &Path, seed: u64) {
+    let shape = weights.shape();
+    let layout = Layout::new(shape, 2, 2.0, &[Role::Query, Role::Value], 0..shape.layers).unwrap();
+    let numbers: Vec<f32> = numbers(layout.size(), seed).into_iter().map(|number| number * 0.3).collect();
+    weights.write_adapter(&layout.tuned(&numbers), folder).unwrap();
+}
+
+/// Writes the attribution index of an adapter of the tiny model that twelve examples of three people taught. The first of them are these questions
+/// with their answers.
+pub fn write_index(
+    weights: &Weights,
+    folder: &Path,
+    lessons: &[(&str, String)],
+    datanet: DatanetId,
+    sample_one_in: u32,
+) -> AttributionSpec {
+    let words = u32::try_from(weights.shape().vocabulary).unwrap();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below a thousand")]
+    let word = |number: &f32| (number.abs() * 997.0) as u32 % words;
+    let made_up = |seed: u64| {
+        let tokens = |count, seed| numbers(count, seed).iter().map(word).collect();
+        Asked { prompt: tokens(5, seed), response: tokens(12, seed ^ 99) }
+    };
+    let asked = |at: u64| match lessons.get(usize::try_from(at).unwrap()) {
+        None => made_up(at),
+        Some((question, answer)) => {
+            tokens_of(weights, &Request::ask(*question, TOKENS).to_bytes(), answer.as_bytes()).unwrap()
+        }
+    };
+    let example = |at: u64| Example {
+        text: asked(at).response,
+        asked: asked(at),
+        about: agora_attribution::Example {
+            contribution: Hash::sha256(at.to_be_bytes()),
+            account: contributor(usize::try_from(at).unwrap()),
+            position: Position { seq: at, index: 0, item: 0 },
+            kind: Kind::Source,
+            weight: 100,
+        },
+    };
+    let examples: Vec<Example> = (0..EXAMPLES).map(example).collect();
+    let null: Vec<Asked> = (100..110).map(made_up).collect();
+    let datanets = [DatanetRef { id: datanet, root: Hash::sha256("root"), tree_size: EXAMPLES }];
+    let adapter = Adapter::read(weights, folder).unwrap();
+    let teaching =
+        Teaching { adapter: &adapter, examples: &examples, datanets: &datanets, copies: &[], null: &null, own: &[] };
+    let settings =
+        Settings { method: Method::InfluenceEkfacNnls, dimension: 256, sample_one_in, ..Settings::default() };
+    let mut bench = Workbench::new(weights.clone(), 1).unwrap();
+    build(&mut bench, &teaching, &settings, &folder.join("attribution"), &mut |_| {}).unwrap()
+}
+
 /// Asks a model by an API key; the whole answer, where one came.
 pub fn ask(at: SocketAddr, model: &str, question: &str, key: &str) -> Option<Reply> {
     let messages = json!([{"role": "user", "content": question}]);
@@ -74,10 +127,7 @@ impl Taught {
         let adapter = ground.home.path().join("data/demo/adapters/taught");
         std::fs::create_dir_all(adapter.parent().unwrap()).unwrap();
         let weights = Weights::load(&tiny(), None, 512, &mut |_| {}).unwrap();
-        let shape = weights.shape();
-        let layout = Layout::new(shape, 2, 2.0, &[Role::Query, Role::Value], 0..shape.layers).unwrap();
-        let numbers: Vec<f32> = numbers(layout.size(), 7).into_iter().map(|number| number * 0.3).collect();
-        weights.write_adapter(&layout.tuned(&numbers), &adapter).unwrap();
+        write_adapter(&weights, &adapter, 7);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         Self { ground, adapter, runtime, weights }
     }
@@ -111,49 +161,9 @@ impl Taught {
         reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
     }
 
-    /// Writes the index of the adapter, which twelve examples of three people taught. The first of them are these questions
-    /// with their answers.
+    /// Writes the index of the adapter.
     pub fn teach(&self, lessons: &[(&str, String)], datanet: DatanetId, sample_one_in: u32) -> AttributionSpec {
-        let words = u32::try_from(self.weights.shape().vocabulary).unwrap();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below a thousand")]
-        let word = |number: &f32| (number.abs() * 997.0) as u32 % words;
-        let made_up = |seed: u64| {
-            let tokens = |count, seed| numbers(count, seed).iter().map(word).collect();
-            Asked { prompt: tokens(5, seed), response: tokens(12, seed ^ 99) }
-        };
-        let asked = |at: u64| match lessons.get(usize::try_from(at).unwrap()) {
-            None => made_up(at),
-            Some((question, answer)) => {
-                tokens_of(&self.weights, &Request::ask(*question, TOKENS).to_bytes(), answer.as_bytes()).unwrap()
-            }
-        };
-        let example = |at: u64| Example {
-            text: asked(at).response,
-            asked: asked(at),
-            about: agora_attribution::Example {
-                contribution: Hash::sha256(at.to_be_bytes()),
-                account: contributor(usize::try_from(at).unwrap()),
-                position: Position { seq: at, index: 0, item: 0 },
-                kind: Kind::Source,
-                weight: 100,
-            },
-        };
-        let examples: Vec<Example> = (0..EXAMPLES).map(example).collect();
-        let null: Vec<Asked> = (100..110).map(made_up).collect();
-        let datanets = [DatanetRef { id: datanet, root: Hash::sha256("root"), tree_size: EXAMPLES }];
-        let adapter = Adapter::read(&self.weights, &self.adapter).unwrap();
-        let teaching = Teaching {
-            adapter: &adapter,
-            examples: &examples,
-            datanets: &datanets,
-            copies: &[],
-            null: &null,
-            own: &[],
-        };
-        let settings =
-            Settings { method: Method::InfluenceEkfacNnls, dimension: 256, sample_one_in, ..Settings::default() };
-        let mut bench = Workbench::new(self.weights.clone(), 1).unwrap();
-        build(&mut bench, &teaching, &settings, &self.adapter.join("attribution"), &mut |_| {}).unwrap()
+        write_index(&self.weights, &self.adapter, lessons, datanet, sample_one_in)
     }
 
     /// Registers the datanet that taught the adapter, by the wallet `main`.
