@@ -119,7 +119,7 @@ def run(name, method, damping=DAMPING, steps=0):
         ScoreConfig(),
         PreprocessConfig(),
         HessianPipelineConfig(query=QuerySetConfig(dataset=queries, split='train', aggregation='none'), inversion_cfg=InversionConfig(damping_factor=damping),
-                              astra=AstraConfig(num_steps=steps, solver='cg', batch_size=len(task['examples']), micro_batch_size=8)))
+                              astra=AstraConfig(num_steps=steps, solver='cg', batch_size=len(task['examples']), micro_batch_size=len(task['examples']))))
     scores = torch.tensor(load_scores(pathlib.Path(path) / 'scores')[:])
     keep(name, scores.reshape(len(task['examples']), len(task['queries'])).T, begun)
     shutil.rmtree(path, ignore_errors=True)
