@@ -3,8 +3,8 @@
 //!
 //! Run: cargo run --release --package agora-factory --example reload -- MODEL.gguf FOLDER [ADAPTER]
 //! The folder must not be there yet. It gets `adapter`, a copy of ADAPTER's two files if there is one, `tokens.json`, of every
-//! token a row of f32 that the serving engine computes, in `base.f32` without the adapter and in `tuned.f32` with it, and in `surprises.json` what the trainer computes
-//! of the tokens with the adapter, in f32 throughout.
+//! token a row of f32 that the serving engine computes, in `base.f32` without the adapter and in `tuned.f32` with it, and in
+//! `surprises.json` what the trainer computes of the tokens with the adapter, in f32 throughout.
 
 use std::error::Error;
 use std::fs;

@@ -60,8 +60,8 @@ pub fn write_adapter(weights: &Weights, folder: &Path, seed: u64) {
     weights.write_adapter(&layout.tuned(&numbers), folder).unwrap();
 }
 
-/// Writes the attribution index of an adapter of the tiny model that twelve examples of three people taught. The first of them are these questions
-/// with their answers.
+/// Writes the attribution index of an adapter of the tiny model that twelve examples of three people taught. The first of
+/// them are these questions with their answers.
 pub fn write_index(
     weights: &Weights,
     folder: &Path,
